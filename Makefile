@@ -1,0 +1,60 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+
+GO      ?= go
+BIN     := bin/coderclaw
+VERSION ?= dev
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# Packages of the product; tools/ and tools/oracle/ are modules of their own.
+PKGS    := ./...
+
+.DEFAULT_GOAL := help
+.PHONY: help run build gen check-gen lint fmt test test-clients soak bench budget clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## build the gateway and run it in the foreground (Ctrl-C stops it)
+	./$(BIN) gateway
+
+build: ## build bin/coderclaw
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/coderclaw
+
+gen: ## regenerate gen/ from schema/
+	$(GO) run ./tools/protogen -schema schema -out .
+
+check-gen: ## fail when gen/ is not what schema/ says, new files included
+	$(GO) run ./tools/protogen -schema schema -out . -check
+
+fmt: ## format the tree
+	gofmt -w $$(git ls-files '*.go')
+
+lint: ## gofmt, vet and staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "not gofmt'ed (make fmt):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet $(PKGS)
+	cd tools && $(GO) vet ./...
+	cd tools/oracle && $(GO) vet ./...
+	cd tools && $(GO) build -o ../.cache/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	.cache/bin/staticcheck $(PKGS)
+
+test: check-gen lint ## everything that needs only Go and gcc: generator freshness, lint, all tests with -race
+	cd tools && $(GO) test -race ./...
+	cd tools/oracle && $(GO) test ./...
+	$(GO) test -race -shuffle=on $(PKGS)
+
+test-clients: build ## programs that we did not write, against ours (needs Node and npm)
+	tools/testclients/run.sh
+
+soak: ## the long forms of the proofs: fuzzing, kill rounds, repeated contracts
+	tools/soak.sh
+
+bench: build ## decode, gateway and store benchmarks, then the budgets
+	cd tools/oracle && $(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -bench . -benchmem ./gen/protocol ./pkg/gateway ./pkg/store
+	$(GO) run ./tools/oracle/budget -bin $(BIN)
+
+budget: build ## start-up time, memory at rest, binary size; fails above twice the goal
+	$(GO) run ./tools/oracle/budget -bin $(BIN) -spawns 20
+
+clean: ## remove what was built
+	rm -rf bin .cache

@@ -1,0 +1,105 @@
+// Package agent is the port that a model backend implements: one turn of a
+// conversation in, a stream of text and tool events out, a result at the end.
+//
+// A backend lives in a folder of its own below this one and knows its own
+// service, nothing of sessions, connections or the protocol. Package agenttest
+// holds the contract that every backend must pass.
+package agent
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrNotConfigured says that a backend lacks a setting it cannot do without.
+// Wrap it with the name of the setting and the cure.
+var ErrNotConfigured = errors.New("agent backend is not configured")
+
+// Backend runs turns. All methods are safe for concurrent use.
+type Backend interface {
+	// Name is the provider's name as clients see it, such as "builtin" or "openai".
+	Name() string
+	// Models lists what the backend can run, its default first. It may ask the
+	// network and must honour ctx.
+	Models(ctx context.Context) ([]Model, error)
+	// Run performs one turn. It calls emit from the calling goroutine, in order,
+	// and returns soon after ctx ends with ctx's error. A result that comes with
+	// an error holds what had been produced by then. A backend that finds its
+	// service at fault returns an error whose text a user can act on.
+	Run(ctx context.Context, turn Turn, emit func(Event)) (Result, error)
+}
+
+// Model is one entry of a backend's catalogue.
+type Model struct {
+	ID       string
+	Name     string
+	Provider string
+	// ContextWindow is in tokens; 0 means unknown.
+	ContextWindow int64
+	Reasoning     bool
+}
+
+// Turn is what a backend needs to produce one reply.
+type Turn struct {
+	RunID      string
+	SessionKey string
+	SessionID  string
+	AgentID    string
+	// Model is the id to use; empty means the backend's default.
+	Model string
+	// Thinking is off, minimal, low, medium or high; empty means off.
+	Thinking string
+	// System is the system prompt; it may be empty.
+	System string
+	// Messages is the conversation so far; the last one is the user's new message.
+	Messages []Message
+}
+
+// Message is one message of the conversation, as text and images.
+type Message struct {
+	// Role is "user", "assistant" or "system".
+	Role   string
+	Text   string
+	Images []Image
+}
+
+// Image is an image attachment.
+type Image struct {
+	MimeType string
+	Data     []byte
+}
+
+// Event is one step of a running turn. Exactly one field is set.
+type Event struct {
+	// Text is new assistant text to append to what came before.
+	Text string
+	// Tool is the start or the end of a tool call.
+	Tool *ToolEvent
+}
+
+// ToolEvent reports a tool call as it happens.
+type ToolEvent struct {
+	// Phase is "start" or "result".
+	Phase      string
+	ToolCallID string
+	Name       string
+	// Args and Result are JSON, or nil.
+	Args, Result []byte
+	IsError      bool
+}
+
+// Result is the end of a turn.
+type Result struct {
+	// Text is the whole reply.
+	Text string
+	// StopReason is "stop", "length", "toolUse" or what the service said.
+	StopReason string
+	Provider   string
+	Model      string
+	Usage      Usage
+}
+
+// Usage counts tokens. Zero means that the service did not say.
+type Usage struct {
+	Input, Output, CacheRead, CacheWrite, Total int64
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/coderclaw/gateway/pkg/settings"
+)
+
+const gatewayHelp = `Runs in the foreground and logs to standard output. Ctrl-C or SIGTERM stops it in
+good order; a second Ctrl-C stops it at once.
+
+Without any setting it listens on 127.0.0.1:18789, makes itself a secret that only you can
+read (gateway.token in the state directory), and answers with the builtin agent. To connect a
+model, set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, or the agent section of
+coderclaw.json.`
+
+func (a *App) gatewayCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "gateway",
+		Category:    categoryGateway,
+		Usage:       "run a gateway",
+		UsageText:   "coderclaw gateway [--port PORT] [--bind loopback|lan|IP] [--token SECRET] [--config FILE]",
+		Description: gatewayHelp,
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "port", Aliases: []string{"p"}, Usage: "TCP `PORT`; 0 takes a free one (default: CODERCLAW_GATEWAY_PORT, the config, 18789)"},
+			&cli.StringFlag{Name: "bind", Usage: "where to listen: loopback, lan, or one `IP` address (default: the config, loopback)"},
+			&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "config `FILE` (default: CODERCLAW_CONFIG_PATH, else coderclaw.json in the state directory)"},
+			&cli.BoolFlag{Name: "verbose", DisableDefaultText: true, Usage: "log every request and connection too"},
+		},
+		Action: a.runGateway,
+	}
+}
+
+func (a *App) runGateway(c *cli.Context) error {
+	if err := noArgs(c); err != nil {
+		return err
+	}
+	if _, ok := globalString(c, flagURL); ok {
+		return usagef("--url is for commands that talk to a gateway; gateway has --port and --bind")
+	}
+	if a.Gateway == nil {
+		return errors.New("this build holds no gateway")
+	}
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// After the first signal the second one has its usual effect.
+	defer context.AfterFunc(ctx, stop)()
+
+	o := a.gatewayOptions(c)
+	o.Ready = func(url, tokenFile string) {
+		a.out.printf("%s listens on %s\n", a.out.style(bold, "coderclaw gateway"), a.out.style(green, url))
+		if tokenFile != "" {
+			a.out.printf("the secret for other machines and clients is in %s\n", tokenFile)
+		}
+		a.out.printf("talk to it from another terminal: %s\n", a.out.style(bold, a.nextCommand(c)))
+	}
+	return a.Gateway(ctx, o)
+}
+
+func (a *App) gatewayOptions(c *cli.Context) GatewayOptions {
+	getenv := a.getenv(c)
+	if c.IsSet("config") {
+		path := c.String("config")
+		inner := getenv
+		getenv = func(name string) string {
+			if name == "CODERCLAW_CONFIG_PATH" {
+				return path
+			}
+			return inner(name)
+		}
+	}
+	o := GatewayOptions{Getenv: getenv, Stdout: a.Stdout, Terminal: a.out.outIsTTY, Version: a.Version}
+	if c.Bool("verbose") {
+		o.Level = slog.LevelDebug
+	}
+	o.StateDir, o.ConfigPath = settings.Paths(getenv)
+	if c.IsSet("port") {
+		port := c.Int("port")
+		o.Flags.Port = &port
+	}
+	if c.IsSet("bind") {
+		bind := c.String("bind")
+		o.Flags.Bind = &bind
+	}
+	if token, ok := globalString(c, flagToken); ok {
+		o.Flags.Token = &token
+	}
+	return o
+}
+
+// nextCommand returns a command that works as it stands, so it names the state
+// directory when that was given as a flag.
+func (a *App) nextCommand(c *cli.Context) string {
+	command := a.root.Name
+	if dir, ok := globalString(c, flagStateDir); ok {
+		command += " --state-dir " + dir
+	}
+	if _, ok := globalString(c, flagToken); ok {
+		command += " --token SECRET"
+	}
+	return command + ` agent --message "hello"`
+}

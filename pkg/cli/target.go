@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/client"
+	"github.com/coderclaw/gateway/pkg/settings"
+	"github.com/coderclaw/gateway/pkg/wire"
+)
+
+// target is the gateway that a command talks to.
+type target struct {
+	url      string
+	token    string
+	stateDir string
+	// local reports whether it is the gateway of this state directory.
+	local bool
+}
+
+// targetError says that no connection to the target came about.
+type targetError struct {
+	url   string
+	local bool
+	err   error
+}
+
+func (e *targetError) Error() string { return e.err.Error() }
+func (e *targetError) Unwrap() error { return e.err }
+
+// target works out URL and token from flags, environment, state directory and
+// config, in that order. The secret of the config or of the state directory goes
+// only to the gateway that they belong to: with --url naming another place it must
+// be given anew (security: a URL override inherits no credentials).
+func (a *App) target(c *cli.Context) (target, error) {
+	getenv := a.getenv(c)
+	stateDir, configPath := settings.Paths(getenv)
+	t := target{stateDir: stateDir}
+	conf, confErr := settings.Load(settings.Source{Path: configPath, Getenv: getenv})
+	if confErr != nil {
+		conf = settings.Default()
+	}
+	port := localPort(conf, getenv, stateDir)
+	t.url = "ws://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	t.local = true
+	if url, ok := globalString(c, flagURL); ok {
+		addr, err := client.ParseAddress(url)
+		if err != nil {
+			return t, usagef("--url: %w", err)
+		}
+		t.url = addr.String()
+		t.local = addr.Loopback && addr.Port() == strconv.Itoa(port)
+	}
+	if token, ok := globalString(c, flagToken); ok {
+		t.token = token
+		return t, nil
+	}
+	if token := strings.TrimSpace(getenv("CODERCLAW_GATEWAY_TOKEN")); token != "" {
+		t.token = token
+		return t, nil
+	}
+	if !t.local {
+		return t, nil // a device token, if that gateway issued one
+	}
+	if confErr != nil {
+		return t, confErr
+	}
+	if conf.Gateway.Auth.Token.IsSet() {
+		t.token = conf.Gateway.Auth.Token.Reveal()
+		return t, nil
+	}
+	token, err := settings.ReadToken(stateDir, slog.New(slog.DiscardHandler))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return t, err
+	}
+	t.token = token.Reveal()
+	return t, nil
+}
+
+// localPort returns the port of this state directory's gateway: what the
+// environment says, else the port of the gateway that runs now, else the config's.
+func localPort(conf *settings.Settings, getenv func(string) string, stateDir string) int {
+	if getenv("CODERCLAW_GATEWAY_PORT") != "" {
+		return conf.Gateway.Port
+	}
+	if port, ok := runningPort(stateDir); ok {
+		return port
+	}
+	if conf.Gateway.Port == 0 {
+		return settings.DefaultPort
+	}
+	return conf.Gateway.Port
+}
+
+// runningPort reads the port of a live gateway from its lock file. A file that
+// nobody holds locked is left over and says nothing.
+func runningPort(stateDir string) (int, bool) {
+	f, err := os.Open(filepath.Join(stateDir, "gateway.lock"))
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		return 0, false
+	}
+	var owner struct {
+		Port int `json:"port"`
+	}
+	if err := json.NewDecoder(f).Decode(&owner); err != nil || owner.Port <= 0 || owner.Port > 65535 {
+		return 0, false
+	}
+	return owner.Port, true
+}
+
+// options returns the connect options of the CLI for t. The scopes never vary
+// with the command: a device that asks for another set has to be approved again.
+func (a *App) options(c *cli.Context, t target) (client.Options, error) {
+	id, err := client.LoadIdentity(t.stateDir)
+	if err != nil {
+		return client.Options{}, err
+	}
+	info := protocol.ConnectClient{
+		ID:       protocol.GatewayClientIdCli,
+		Mode:     protocol.GatewayClientModeCli,
+		Version:  a.Version,
+		Platform: runtime.GOOS,
+	}
+	if host, err := os.Hostname(); err == nil && host != "" {
+		info.DisplayName = wire.Some(host)
+	}
+	return client.Options{
+		URL:            t.url,
+		AllowPlaintext: globalBool(c, flagPlaintext),
+		Token:          t.token,
+		Identity:       id,
+		Tokens:         client.OpenTokens(t.stateDir, id.DeviceID),
+		Client:         info,
+		Role:           protocol.RoleOperator,
+		Scopes:         []string{protocol.ScopeOperatorAdmin, protocol.ScopeOperatorApprovals, protocol.ScopeOperatorPairing},
+		UserAgent:      fmt.Sprintf("coderclaw/%s (%s)", a.Version, runtime.GOOS),
+	}, nil
+}
+
+// dial connects a command to its gateway. change, which may be nil, adds to the
+// options.
+func (a *App) dial(ctx context.Context, c *cli.Context, change func(*client.Options)) (*client.Conn, target, error) {
+	t, err := a.target(c)
+	if err != nil {
+		return nil, t, err
+	}
+	o, err := a.options(c, t)
+	if err != nil {
+		return nil, t, err
+	}
+	if change != nil {
+		change(&o)
+	}
+	conn, err := client.Dial(ctx, o)
+	return conn, t, t.wrap(err)
+}
+
+// wrap marks an error as one of connecting to t.
+func (t target) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &targetError{url: t.url, local: t.local, err: err}
+}

@@ -1,0 +1,180 @@
+// Package conformance tells whether a gateway speaks the protocol: it replays
+// conversations against any WebSocket URL and reports what differs.
+//
+// There are two kinds of conversations. Recorded ones (LoadFrames) were taken
+// from another implementation frame by frame; a replay sends what its client
+// sent, signs the handshake anew, and compares the answers: ok, error code and
+// message of each response, code and reason of each close, keys and types of
+// each payload. Deliberate defects of a recorded handshake (a bad signature, a
+// foreign nonce, an old time, a wrong id) are found by checking the recording and
+// are made again. Written ones (LoadConversations) are examples for readers as
+// much as tests; their notation is described at Conversation.
+//
+// The package judges nothing that a client cannot see, knows no rule of any
+// method, and starts no gateway: the caller gives it a Target. What our gateway
+// refuses on purpose stands beside the recordings in EXCEPTIONS.md. An exception
+// whose conversation passes after all is itself reported as a failure, so that
+// the list cannot rot.
+//
+// Conversations run one after another, in the order in which their state builds
+// up; only those in which the client stays silent run beside the others. Nothing
+// here is safe for concurrent use, except that Run may be cancelled.
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Target is the gateway under test and what the caller can do with it.
+type Target struct {
+	// URL is where it listens, such as ws://127.0.0.1:18789.
+	URL string
+	// RemoteURL reaches the same gateway by an address that is not loopback. When
+	// it is empty, recordings of remote clients do not apply.
+	RemoteURL string
+	// Token is the gateway's shared secret.
+	Token string
+	// Offers names what the gateway has of the needs that conversations state:
+	// "llm" for an agent that answers word0 to word7, or counts slowly when the
+	// message contains SLOW, and fails with HTTP 401 when it contains FAIL401.
+	Offers []string
+	// HTTPClient opens the connections; nil means http.DefaultClient.
+	HTTPClient *http.Client
+	// Restart stops the gateway gracefully and starts it again on the same state.
+	// It returns when the URL answers. nil: conversations that need it do not apply.
+	Restart func(context.Context) error
+	// Stop begins a graceful stop and returns at once. The conversations that need
+	// it come last. nil: they do not apply.
+	Stop func(context.Context) error
+	// Patience is how long to wait for one expected frame; 0 means 10 s.
+	Patience time.Duration
+}
+
+func (t Target) patience() time.Duration {
+	if t.Patience > 0 {
+		return t.Patience
+	}
+	return 10 * time.Second
+}
+
+// offers reports whether the target has everything that is needed, else the
+// first thing that is missing.
+func (t Target) offers(needs []string) (missing string, ok bool) {
+	for _, need := range needs {
+		switch {
+		case need == "restart" && t.Restart != nil:
+		case need == "stop" && t.Stop != nil:
+		case need == "remote" && t.RemoteURL != "":
+		case slices.Contains(t.Offers, need):
+		default:
+			return need, false
+		}
+	}
+	return "", true
+}
+
+// Case is one conversation that can be run. LoadFrames and LoadConversations
+// make them.
+type Case struct {
+	// Name is the path of its file below the directory it was loaded from.
+	Name string
+	// silent conversations only wait; they run beside the others.
+	silent bool
+	run    func(ctx context.Context, target Target) Outcome
+}
+
+// Run runs the cases against the target and reports each by name, in the order
+// given. It stops early when ctx ends; the cases it did not reach have failed.
+func Run(ctx context.Context, target Target, cases []Case) Report {
+	outcomes := make([]Outcome, len(cases))
+	var waiting sync.WaitGroup
+	for i, c := range cases {
+		if c.silent {
+			waiting.Go(func() { outcomes[i] = c.run(ctx, target) })
+		}
+	}
+	for i, c := range cases {
+		if c.silent {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			outcomes[i] = failed(c.Name, fmt.Sprintf("not run: %v", err))
+			continue
+		}
+		outcomes[i] = c.run(ctx, target)
+	}
+	waiting.Wait()
+	return Report{Outcomes: outcomes}
+}
+
+// Status is how a conversation went.
+type Status string
+
+// The four ways a conversation can go.
+const (
+	// Passed: every exchange that applies was as recorded or written.
+	Passed Status = "passed"
+	// Excepted: it differs, and EXCEPTIONS.md says why.
+	Excepted Status = "excepted"
+	// NotApplicable: the target lacks what the conversation needs.
+	NotApplicable Status = "not applicable"
+	// Failed: it differs.
+	Failed Status = "failed"
+)
+
+// Outcome is how one conversation went.
+type Outcome struct {
+	Name   string
+	Status Status
+	// Note says why it is excepted or does not apply, or which exchanges of a
+	// passed conversation were left out.
+	Note string
+	// Failures tells each difference, in the order met.
+	Failures []string
+}
+
+func failed(name, why string) Outcome {
+	return Outcome{Name: name, Status: Failed, Failures: []string{why}}
+}
+
+// Report tells how all conversations went.
+type Report struct{ Outcomes []Outcome }
+
+// String lists the conversations by status and name, one a line, for a golden
+// file. It does not tell the failures in detail: Err does.
+func (r Report) String() string {
+	var b strings.Builder
+	for _, status := range []Status{Passed, Excepted, NotApplicable, Failed} {
+		for _, o := range r.Outcomes {
+			if o.Status != status {
+				continue
+			}
+			fmt.Fprintf(&b, "%s %s", o.Status, o.Name)
+			if o.Note != "" {
+				fmt.Fprintf(&b, " (%s)", o.Note)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// Err returns nil when nothing failed, else an error that tells every difference.
+func (r Report) Err() error {
+	var b strings.Builder
+	for _, o := range r.Outcomes {
+		for _, f := range o.Failures {
+			fmt.Fprintf(&b, "%s: %s\n", o.Name, f)
+		}
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	return fmt.Errorf("conformance:\n%s", strings.TrimSuffix(b.String(), "\n"))
+}

@@ -1,0 +1,275 @@
+// Package daemon builds the gateway from its parts and runs it: the one place
+// where ports meet the services that need them.
+//
+// It decides nothing: settings say how, identity who, services what. It refuses to
+// start on a state directory or a port that another gateway holds.
+//
+// New opens the store, the log and the listeners, so that what can fail fails
+// before anything is promised; Run serves until its context ends; Close releases
+// what New opened.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/gateway"
+	"github.com/coderclaw/gateway/pkg/identity"
+	"github.com/coderclaw/gateway/pkg/internal/logfile"
+	"github.com/coderclaw/gateway/pkg/service/health"
+	"github.com/coderclaw/gateway/pkg/service/presence"
+	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/settings"
+	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/wire"
+)
+
+// workspaceDir is the agent's folder below the state directory.
+const workspaceDir = "workspace"
+
+// Config says what to run and where.
+type Config struct {
+	// StateDir and ConfigPath are absolute; the config file need not exist.
+	StateDir, ConfigPath string
+	// Flags are the values that the command line gave.
+	Flags settings.Flags
+	// Getenv looks up the environment; nil means os.Getenv.
+	Getenv func(string) string
+	// Stdout takes the log, readable when Terminal is true, JSON lines otherwise.
+	Stdout   io.Writer
+	Terminal bool
+	// Level is the least severe level that is logged.
+	Level slog.Level
+	// Version is the program's, such as "1.2.0" or "dev".
+	Version string
+	// Ready, when set, is called once the gateway accepts connections.
+	Ready func(url, tokenFile string)
+}
+
+// Daemon is a gateway with everything behind it. Run may be called once.
+type Daemon struct {
+	cfg       Config
+	settings  *settings.Settings
+	log       *slog.Logger
+	logPath   string
+	startedAt time.Time
+	listeners []net.Listener
+	port      int
+	tokenFile string
+
+	db       *store.DB
+	sessions *session.Sessions
+	guard    *identity.Guard
+	runs     *task.Runs
+	gateway  *gateway.Gateway
+	health   *health.Service
+	presence *presence.Service
+
+	closers []func() error
+}
+
+// Serve opens the gateway, runs it until ctx ends, and closes it.
+func Serve(ctx context.Context, cfg Config) error {
+	d, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Run(ctx), d.Close())
+}
+
+// New opens what the gateway needs, in the order in which the next part leans on
+// the last, and closes it again when a part fails.
+func New(cfg Config) (_ *Daemon, err error) {
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	d := &Daemon{cfg: cfg, startedAt: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if d.settings, err = settings.Load(settings.Source{Path: cfg.ConfigPath, Getenv: cfg.Getenv, Flags: cfg.Flags}); err != nil {
+		return nil, err
+	}
+	if err := d.openState(); err != nil {
+		return nil, err
+	}
+	if err := d.listen(); err != nil {
+		return nil, err
+	}
+	if err := d.db.Announce(d.port); err != nil {
+		return nil, err
+	}
+	return d, d.build()
+}
+
+// openState takes the state directory: its lock and database first, so that a
+// second gateway touches nothing, then the log and the token.
+func (d *Daemon) openState() (err error) {
+	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port}); err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.db.Close)
+	log, closer, path, err := logfile.New(logfile.Config{Dir: filepath.Join(d.cfg.StateDir, "logs"), Stdout: d.cfg.Stdout, TTY: d.cfg.Terminal, Level: d.cfg.Level})
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	d.closers = append(d.closers, closer.Close)
+	d.log, d.logPath = log, path
+	if d.sessions, err = session.New(session.Config{DB: d.db, Log: d.log}); err != nil {
+		return err
+	}
+	return os.MkdirAll(d.workspace(), 0o700)
+}
+
+func (d *Daemon) workspace() string { return filepath.Join(d.cfg.StateDir, workspaceDir) }
+
+// build makes the services and mounts them. Nothing runs yet.
+func (d *Daemon) build() error {
+	token, err := settings.Token(d.cfg.StateDir, d.settings.Gateway.Auth.Token, d.log)
+	if err != nil {
+		return err
+	}
+	if !d.settings.Gateway.Auth.Token.IsSet() {
+		d.tokenFile = filepath.Join(d.cfg.StateDir, settings.TokenFileName)
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	d.guard, err = identity.New(identity.Config{
+		DB: d.db, Log: d.log, Token: token, Hostname: host, Port: d.port,
+		AllowedHosts:         d.settings.Gateway.AllowedHosts,
+		AllowedOrigins:       d.settings.Gateway.ControlUI.AllowedOrigins,
+		AllowLegacySignature: d.settings.Gateway.Auth.AllowLegacySignature,
+	})
+	if err != nil {
+		return err
+	}
+	versions := new(wire.StateVersions)
+	d.gateway = gateway.New(gateway.Config{
+		Log: d.log, Guard: d.guard, Observer: observer{d}, Snapshot: d.snapshot, Versions: versions,
+		Version: d.cfg.Version, Host: host, Limits: gateway.Limits{QueueBytes: int64(d.settings.Gateway.MaxBufferedBytes)},
+	})
+	backend, err := d.backend()
+	if err != nil {
+		return err
+	}
+	d.runs, err = task.New(task.Config{
+		Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
+		ContextTokens: d.settings.Agent.OpenAI.ContextTokens,
+	})
+	if err != nil {
+		return err
+	}
+	return d.mount(backend, versions, host)
+}
+
+// Addrs returns the addresses that the gateway listens on.
+func (d *Daemon) Addrs() []net.Addr {
+	var addrs []net.Addr
+	for _, l := range d.listeners {
+		addrs = append(addrs, l.Addr())
+	}
+	return addrs
+}
+
+// URL returns the WebSocket URL of the first address.
+func (d *Daemon) URL() string { return "ws://" + d.listeners[0].Addr().String() }
+
+// Run serves until ctx ends. Then it lets running turns end with their terminal
+// events, tells clients that the gateway stops, delivers what is queued to a
+// deadline, and returns nil after a clean stop.
+func (d *Daemon) Run(ctx context.Context) error {
+	d.health.Refresh() // the first hello-ok carries a summary
+	group, inner := errgroup.WithContext(context.WithoutCancel(ctx))
+	serve, stop := context.WithCancelCause(inner)
+	defer stop(nil)
+
+	group.Go(func() error { return d.gateway.Run(serve, d.listeners...) })
+	group.Go(func() error { return d.guard.Run(serve) })
+	group.Go(func() error { return d.sessions.Run(serve) })
+	group.Go(func() error { return d.health.Run(serve) })
+	group.Go(func() error { return d.health.RunHeartbeats(serve) })
+	group.Go(func() error { return d.watchStore(serve) })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			d.log.Info("stopping")
+		case <-serve.Done(): // a part failed: the others stop too
+		}
+		err := d.runs.Close()
+		stop(context.Cause(ctx))
+		return err
+	})
+
+	d.log.Info("gateway ready", "url", d.URL(), "version", d.cfg.Version, "stateDir", d.cfg.StateDir, "startMs", time.Since(d.startedAt).Milliseconds())
+	if d.cfg.Ready != nil {
+		d.cfg.Ready(d.URL(), d.tokenFile)
+	}
+	err := group.Wait()
+	d.log.Info("stopped", "uptimeMs", time.Since(d.startedAt).Milliseconds())
+	return err
+}
+
+// watchStore looks once a minute whether the database file is still the one that
+// was opened: writes to a deleted file would be lost at exit.
+func (d *Daemon) watchStore(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := d.db.Check(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Close releases what New opened, the last opened first. It must not be called
+// while Run runs.
+func (d *Daemon) Close() error {
+	var errs []error
+	for _, l := range d.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i]())
+	}
+	d.listeners, d.closers = nil, nil
+	return errors.Join(errs...)
+}
+
+// snapshot is the state that hello-ok carries; the gateway takes out what the
+// peer may not see.
+func (d *Daemon) snapshot(*wire.Peer) protocol.Snapshot {
+	return protocol.Snapshot{
+		Presence: d.presence.List(), Health: d.health.Encoded(), UptimeMs: time.Since(d.startedAt).Milliseconds(),
+		ConfigPath: wire.Some(d.cfg.ConfigPath), StateDir: wire.Some(d.cfg.StateDir),
+		SessionDefaults: wire.Some(d.sessionDefaults()), AuthMode: wire.Some(protocol.AuthModeToken),
+	}
+}
+
+// observer tells the services who comes and goes.
+type observer struct{ d *Daemon }
+
+func (o observer) PeerConnected(p *wire.Peer)    { o.d.presence.PeerConnected(p) }
+func (o observer) PeerReady(*wire.Peer)          { o.d.health.Want() }
+func (o observer) PeerDisconnected(p *wire.Peer) { o.d.presence.PeerDisconnected(p) }

@@ -1,0 +1,180 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// errStalled says that the peer took nothing for as long as it may.
+var errStalled = errors.New("peer does not read")
+
+// writer is the part of an outbox that only its goroutine touches: what it has
+// taken from the queue and not yet written.
+type writer struct {
+	*outbox
+	frames  [][]byte // data frames; counted in size until they are written
+	spare   [][]byte // array for the next queue, taken in turns
+	partial bool     // the beginning of frames[0] has been written
+	control []byte   // pong and close frames, written behind frames; not counted
+	chunk   [writeChunkFrames + 1][]byte
+}
+
+// run writes until the outbox is closed and everything is out, or until the
+// socket fails. When the peer takes nothing for too long it calls onStall, which
+// is expected to close the outbox. The caller closes the outbox when run returns.
+func (o *outbox) run(onStall func()) error {
+	w := writer{outbox: o}
+	defer close(o.done)
+	defer w.finish()
+	for {
+		last := w.take()
+		for len(w.frames)+len(w.control) > 0 {
+			n, err := w.write()
+			switch {
+			case err == nil:
+			case !errors.Is(err, os.ErrDeadlineExceeded):
+				return err
+			case w.overdue():
+				return errStalled
+			case n == 0 && !w.isClosing():
+				onStall()
+			}
+			w.trim()
+		}
+		if last {
+			return nil
+		}
+	}
+}
+
+// spareFrames is the longest array that is kept for the next queue.
+const spareFrames = 1024
+
+// take waits for something to write and reports whether it is the last.
+func (w *writer) take() (last bool) {
+	for {
+		w.mu.Lock()
+		last = w.closing != nil
+		if !w.held || last {
+			w.frames, w.queue = w.queue, w.spare[:0]
+			w.spare = w.frames
+			if cap(w.spare) > spareFrames {
+				w.spare = nil
+			}
+		}
+		w.control, w.pong = w.pong, nil
+		if last {
+			w.control = append(w.control, w.closing...)
+		}
+		w.mu.Unlock()
+		if last || len(w.frames)+len(w.control) > 0 {
+			return last
+		}
+		<-w.wake
+	}
+}
+
+// write writes one chunk with one system call and takes what went out off the
+// books. The chunk is bounded, so that a peer that reads slowly but does read
+// is seen to make progress.
+func (w *writer) write() (int, error) {
+	size, chunk := 0, net.Buffers(w.chunk[:0])
+	for _, f := range w.frames {
+		if len(chunk) == writeChunkFrames || size >= writeChunkBytes {
+			break
+		}
+		f = f[:min(len(f), writeChunkBytes-size)]
+		chunk = append(chunk, f)
+		size += len(f)
+	}
+	if len(chunk) == len(w.frames) && size < writeChunkBytes && len(w.control) > 0 {
+		chunk = append(chunk, w.control)
+	}
+	w.mu.Lock()
+	by := w.closeBy
+	if w.closing == nil {
+		by = time.Now().Add(w.stall)
+	}
+	err := w.conn.SetWriteDeadline(by)
+	w.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	if len(chunk) == 1 {
+		one, oneErr := w.conn.Write(chunk[0])
+		n, err = int64(one), oneErr
+	} else {
+		n, err = chunk.WriteTo(w.conn)
+	}
+	clear(w.chunk[:])
+	w.advance(int(n))
+	return int(n), err
+}
+
+// advance drops the first n bytes of what there is to write.
+func (w *writer) advance(n int) {
+	counted := 0
+	for n > 0 && len(w.frames) > 0 {
+		f := w.frames[0]
+		if n < len(f) {
+			w.frames[0], w.partial = f[n:], true
+			counted, n = counted+n, 0
+			break
+		}
+		w.frames[0] = nil
+		w.frames, w.partial = w.frames[1:], false
+		counted, n = counted+len(f), n-len(f)
+	}
+	w.control = w.control[n:]
+	if counted > 0 {
+		w.mu.Lock()
+		w.freedLocked(counted)
+		w.mu.Unlock()
+	}
+}
+
+// trim drops everything but a frame that is half written, if that was asked for.
+func (w *writer) trim() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.abandon {
+		return
+	}
+	keep := 0
+	if w.partial {
+		keep = 1
+	}
+	if len(w.frames) > keep {
+		w.dropLocked(w.frames[keep:])
+		w.frames = w.frames[:keep]
+	}
+}
+
+// finish takes what could not be written off the books and makes sure that
+// nothing is queued any more.
+func (w *writer) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closing == nil {
+		w.closing = []byte{}
+	}
+	w.dropLocked(w.frames)
+	w.dropLocked(w.queue)
+	w.frames, w.queue = nil, nil
+}
+
+func (w *writer) isClosing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closing != nil
+}
+
+// overdue reports whether the outbox is closed and the time for it is over.
+func (w *writer) overdue() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closing != nil && !time.Now().Before(w.closeBy)
+}

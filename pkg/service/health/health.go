@@ -1,0 +1,123 @@
+// Package health answers how the gateway is: the health summary, the status page
+// of the command line, and the heartbeat, which is the agent's own clock.
+//
+// The summary is made by one goroutine (Run), at most once a second, and served
+// from memory: asking for health costs a copy, however often it is asked. A call
+// asks for a newer summary behind its answer; with probe it waits for one.
+//
+// mu guards the fields below it; no event is emitted under it.
+package health
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/wire"
+)
+
+const (
+	healthRecentMax = 5
+	statusRecentMax = 10
+)
+
+// Sessions is what health wants to know of the conversations.
+type Sessions interface {
+	List() ([]session.Entry, error)
+}
+
+// Config is what the service needs.
+type Config struct {
+	Log      *slog.Logger
+	Emitter  wire.Emitter
+	Versions *wire.StateVersions
+	Sessions Sessions
+	// StorePath is where sessions are kept, for people to read.
+	StorePath string
+	// Workspace is the agent's folder; its HEARTBEAT.md tells heartbeats what to do.
+	Workspace      string
+	DefaultAgentID string
+	// Model returns the default model's id and context window in tokens; either
+	// may be unknown ("" and 0). It must not block.
+	Model func() (id string, contextTokens int64)
+	// QueuedEvents lists the system events that wait for the next agent turn.
+	QueuedEvents func() []string
+}
+
+// Service implements protocol.HealthService.
+type Service struct {
+	cfg    Config
+	wanted chan struct{}
+	beat   chan struct{}
+
+	mu        sync.Mutex
+	next      chan struct{} // closed at the end of the refresh that has not begun yet
+	refreshed time.Time
+	summary   protocol.HealthSummary
+	encoded   []byte
+	enabled   bool // heartbeats
+	last      wire.Null[protocol.HeartbeatEvent]
+}
+
+var _ protocol.HealthService = (*Service)(nil)
+
+// New returns a service without a summary: call Refresh once before serving, then
+// Run and RunHeartbeats.
+func New(cfg Config) *Service {
+	return &Service{cfg: cfg, wanted: make(chan struct{}, 1), beat: make(chan struct{}, 1), next: make(chan struct{}), enabled: true}
+}
+
+// Health answers health from the last summary, or with probe from one that is
+// made after the call. Either way it asks for a newer one.
+func (s *Service) Health(ctx context.Context, _ *wire.Peer, p protocol.HealthParams) (protocol.HealthSummary, error) {
+	if p.Probe.Or(false) {
+		if err := s.probe(ctx); err != nil {
+			return protocol.HealthSummary{}, fmt.Errorf("wait for a health refresh: %w", err)
+		}
+	} else {
+		s.Want()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.summary, nil
+}
+
+// Encoded returns the last summary as JSON, for the snapshot of hello-ok. The
+// bytes are shared and must not be changed.
+func (s *Service) Encoded() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.encoded
+}
+
+func (s *Service) summarise(now time.Time) (protocol.HealthSummary, error) {
+	entries, err := s.cfg.Sessions.List()
+	if err != nil {
+		return protocol.HealthSummary{}, fmt.Errorf("list sessions: %w", err)
+	}
+	sessions := protocol.HealthSessions{Path: s.cfg.StorePath, Count: int64(len(entries)), Recent: []protocol.HealthRecentSession{}}
+	for _, e := range entries[:min(len(entries), healthRecentMax)] {
+		sessions.Recent = append(sessions.Recent, protocol.HealthRecentSession{
+			Key: e.Key, UpdatedAt: wire.NotNull(e.UpdatedAt), Age: wire.NotNull(age(now, e.UpdatedAt)),
+		})
+	}
+	return protocol.HealthSummary{
+		Ok: true, Ts: now.UnixMilli(),
+		Channels: map[string]wire.Raw{}, ChannelOrder: []string{}, ChannelLabels: map[string]string{},
+		HeartbeatSeconds: int64(heartbeatEvery.Seconds()), DefaultAgentID: s.cfg.DefaultAgentID,
+		Agents: []protocol.HealthAgent{{
+			AgentID: s.cfg.DefaultAgentID, IsDefault: true, Sessions: sessions,
+			Heartbeat: protocol.HealthHeartbeat{
+				Enabled: s.heartbeats(), Every: heartbeatEveryText, EveryMs: wire.NotNull(heartbeatEvery.Milliseconds()),
+				Prompt: heartbeatPrompt, Target: "last", AckMaxChars: heartbeatAckMax,
+			},
+		}},
+		Sessions: sessions,
+	}, nil
+}
+
+func age(now time.Time, updatedAt int64) int64 { return max(0, now.UnixMilli()-updatedAt) }

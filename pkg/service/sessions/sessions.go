@@ -1,0 +1,144 @@
+// Package sessions answers sessions.list, preview, resolve, patch, reset and
+// delete: what operators see and change of the conversations.
+//
+// It holds the rules (which values a level may have, that a main session stays,
+// that a run ends before its session does) and nothing else: the sessions are in
+// pkg/session, the runs with whoever keeps them. It starts no run and writes no
+// message.
+//
+// What surprises: keys are answered as they were asked for where the original
+// does so (preview, errors) and canonical elsewhere. The service has no state and
+// no lock.
+package sessions
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/wire"
+)
+
+// Sessions is what the service needs of the session store. *session.Sessions is one.
+type Sessions interface {
+	Canonical(raw string) (session.Key, error)
+	MainKey() string
+	Get(key string) (session.Entry, bool, error)
+	FindByID(sessionID string) (session.Entry, bool, error)
+	FindByLabel(label string) ([]session.Entry, error)
+	List() ([]session.Entry, error)
+	History(key string, limit int) ([]session.Message, error)
+	Head(key string, limit int) ([]session.Message, error)
+	Patch(ctx context.Context, key string, fn func(*session.Entry) error) (session.Entry, error)
+	Reset(ctx context.Context, key string) (session.Entry, error)
+	Delete(ctx context.Context, key string, dropTranscript bool) (deleted bool, archived []string, err error)
+}
+
+// Runs ends what a session is doing. EndSession aborts the runs of a canonical
+// key and returns when nothing of them is left, or with the UNAVAILABLE that the
+// client is told after 15 s of waiting. *task.Runs is one.
+type Runs interface {
+	EndSession(ctx context.Context, sessionKey string) error
+}
+
+// Model is a model and its context window in tokens; what is not known is empty.
+type Model struct {
+	Provider, ID  string
+	ContextTokens int64
+}
+
+// Config is what the service needs. All fields are required.
+type Config struct {
+	Sessions Sessions
+	Runs     Runs
+	// Model returns the model of sessions that have chosen none. It must not block.
+	Model func() Model
+	// StorePath is where sessions are kept, for people to read.
+	StorePath string
+}
+
+// Service implements protocol.SessionsService.
+type Service struct {
+	sessions Sessions
+	runs     Runs
+	model    func() Model
+	path     string
+}
+
+var _ protocol.SessionsService = (*Service)(nil)
+
+// New returns the service.
+func New(c Config) (*Service, error) {
+	if c.Sessions == nil || c.Runs == nil || c.Model == nil {
+		return nil, errors.New("sessions: sessions, runs and model are required")
+	}
+	return &Service{sessions: c.Sessions, runs: c.Runs, model: c.Model, path: c.StorePath}, nil
+}
+
+// key returns the canonical form of a key that a client sent for a change.
+func (s *Service) key(method, raw string) (session.Key, error) {
+	k, err := s.sessions.Canonical(raw)
+	switch {
+	case errors.Is(err, session.ErrEmptyKey):
+		return k, wire.Errorf(protocol.ErrorInvalidRequest, "key required")
+	case err != nil:
+		return k, wire.Errorf(protocol.ErrorInvalidRequest, "invalid %s params: malformed session key %q", method, raw)
+	}
+	return k, nil
+}
+
+// refusal turns the store's refusals into what a client is told.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, session.ErrTooLarge), errors.Is(err, session.ErrTooMany):
+		return detailed(wire.Errorf(protocol.ErrorInvalidRequest, "%s", err), protocol.DetailLimitExceeded)
+	case errors.Is(err, session.ErrLabelInUse):
+		return wire.Errorf(protocol.ErrorInvalidRequest, "%s", err)
+	}
+	return err
+}
+
+// detailed adds a finer code to a refusal.
+func detailed(e *wire.Error, code string) *wire.Error {
+	return e.WithDetails(protocol.ErrorDetails{
+		Code:                wire.Some(code),
+		RecommendedNextStep: wire.Some(protocol.DetailNextStep(code)),
+	}.AppendJSON(nil))
+}
+
+// resolved is the model a session's next run reports: what answered last, else
+// what was chosen, else the default. That order is the original's.
+func resolved(e session.Entry, def Model) (provider, id string) {
+	switch {
+	case e.Model != "" && e.ModelProvider != "":
+		return e.ModelProvider, e.Model
+	case e.Model != "":
+		return splitModel(e.Model, def.Provider)
+	case e.ModelOverride != "":
+		if e.ProviderOverride != "" {
+			return e.ProviderOverride, e.ModelOverride
+		}
+		return def.Provider, e.ModelOverride
+	}
+	return def.Provider, def.ID
+}
+
+// splitModel takes "provider/model" apart; a model alone is the default provider's.
+func splitModel(name, defaultProvider string) (provider, id string) {
+	provider, id, ok := strings.Cut(name, "/")
+	if !ok {
+		return defaultProvider, name
+	}
+	return strings.ToLower(strings.TrimSpace(provider)), strings.TrimSpace(id)
+}
+
+// some is a member that is absent when there is nothing to say.
+func some[T comparable](v T) wire.Opt[T] {
+	var zero T
+	if v == zero {
+		return wire.Opt[T]{}
+	}
+	return wire.Some(v)
+}

@@ -1,0 +1,311 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func noEnv(string) string { return "" }
+
+func env(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), configFileName)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestLoadDefaults(t *testing.T) {
+	s, err := Load(Source{Path: filepath.Join(t.TempDir(), "absent.json"), Getenv: noEnv})
+	require.NoError(t, err)
+	require.Equal(t, 18789, s.Gateway.Port)
+	require.Equal(t, "loopback", s.Gateway.Bind)
+	require.Equal(t, 16<<20, s.Gateway.MaxBufferedBytes)
+	require.Equal(t, "builtin", s.Agent.Backend)
+	require.False(t, s.Gateway.Auth.Token.IsSet())
+	require.False(t, s.Gateway.Auth.AllowLegacySignature)
+
+	blank, err := Load(Source{Path: writeConfig(t, " \n"), Getenv: noEnv})
+	require.NoError(t, err)
+	require.Equal(t, s, blank)
+}
+
+func TestLoadReadsEveryKey(t *testing.T) {
+	path := writeConfig(t, `// JSON5
+{
+  gateway: {
+    port: 19000, bind: '192.0.2.7', 'allowedHosts': ["GW.Example.com.", "[::1]"],
+    auth: { token: "s3cret", allowLegacySignature: true, },
+    controlUi: { allowedOrigins: ["HTTPS://UI.example.com:8443"] },
+    tls: { allowPlaintextLan: true }, maxBufferedBytes: 52428800,
+  },
+  /* the model */
+  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", contextTokens: 8192 } },
+}`)
+	s, err := Load(Source{Path: path, Getenv: noEnv})
+	require.NoError(t, err)
+	require.Equal(t, &Settings{
+		Gateway: Gateway{
+			Port: 19000, Bind: "192.0.2.7", AllowedHosts: []string{"gw.example.com", "::1"},
+			Auth:      Auth{Token: NewSecret("s3cret"), AllowLegacySignature: true},
+			ControlUI: ControlUI{AllowedOrigins: []string{"https://ui.example.com:8443"}},
+			TLS:       TLS{AllowPlaintextLan: true}, MaxBufferedBytes: 52428800,
+		},
+		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
+			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", ContextTokens: 8192,
+		}},
+	}, s)
+}
+
+func TestLoadPrecedence(t *testing.T) {
+	path := writeConfig(t, `{gateway: {port: 1000, auth: {token: "file"}}, agent: {openai: {model: "file", apiKey: "file"}}}`)
+	environ := env("CODERCLAW_GATEWAY_PORT", "2000", "CODERCLAW_GATEWAY_TOKEN", "env", "OPENAI_MODEL", "env", "OPENAI_API_KEY", "env")
+	port, token := 3000, "flag"
+
+	s, err := Load(Source{Path: path, Getenv: noEnv})
+	require.NoError(t, err)
+	require.Equal(t, []any{1000, "file", "file", "file"},
+		[]any{s.Gateway.Port, s.Gateway.Auth.Token.Reveal(), s.Agent.OpenAI.Model, s.Agent.OpenAI.APIKey.Reveal()})
+
+	s, err = Load(Source{Path: path, Getenv: environ})
+	require.NoError(t, err)
+	require.Equal(t, []any{2000, "env", "env", "env"},
+		[]any{s.Gateway.Port, s.Gateway.Auth.Token.Reveal(), s.Agent.OpenAI.Model, s.Agent.OpenAI.APIKey.Reveal()})
+
+	s, err = Load(Source{Path: path, Getenv: environ, Flags: Flags{Port: &port, Token: &token}})
+	require.NoError(t, err)
+	require.Equal(t, 3000, s.Gateway.Port)
+	require.Equal(t, "flag", s.Gateway.Auth.Token.Reveal())
+}
+
+func TestLoadPicksTheBackend(t *testing.T) {
+	cases := []struct {
+		name, file, backend, baseURL string
+		env                          []string
+	}{
+		{name: "nothing said", file: "{}", backend: "builtin"},
+		{name: "base URL in the environment", file: "{}", env: []string{"OPENAI_BASE_URL", "http://h/v1"}, backend: "openai", baseURL: "http://h/v1"},
+		{name: "file insists on builtin", file: `{agent:{backend:"builtin"}}`, env: []string{"OPENAI_BASE_URL", "http://h/v1"}, backend: "builtin", baseURL: "http://h/v1"},
+		{name: "a key alone selects nothing", file: "{}", env: []string{"OPENAI_API_KEY", "k"}, backend: "builtin"},
+		{name: "openai without base URL", file: `{agent:{backend:"openai"}}`, backend: "openai", baseURL: DefaultOpenAIBaseURL},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Load(Source{Path: writeConfig(t, c.file), Getenv: env(c.env...)})
+			require.NoError(t, err)
+			require.Equal(t, c.backend, s.Agent.Backend)
+			require.Equal(t, c.baseURL, s.Agent.OpenAI.BaseURL)
+		})
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	cases := []struct{ name, file, want string }{
+		{"unknown key with a near one", `{gateway:{prot:1}}`, "unknown key gateway.prot (did you mean gateway.port?)"},
+		{"unknown key one level off", `{gateway:{token:"x"}}`, "unknown key gateway.token (did you mean gateway.auth.token?)"},
+		{"unknown key in another case", `{Gateway:{}}`, "unknown key Gateway (did you mean gateway?)"},
+		{"unknown key far from all", `{gateway:{tls:{zebra:1}}}`, "unknown key gateway.tls.zebra"},
+		{"all faults at once", `{x9:1,gateway:{port:"1"}}`, "gateway.port must be a whole number, not a string; unknown key x9"},
+		{"fraction", `{gateway:{port:1.5}}`, "gateway.port must be a whole number, not a number"},
+		{"infinity", `{gateway:{port:Infinity}}`, "gateway.port must be a whole number, not a number"},
+		{"null", `{gateway:{auth:{token:null}}}`, "gateway.auth.token must be a string, not null"},
+		{"list for object", `{gateway:[]}`, "gateway must be an object, not a list"},
+		{"object for list", `{gateway:{allowedHosts:{}}}`, "gateway.allowedHosts must be a list of strings, not an object"},
+		{"number in list", `{gateway:{allowedHosts:["a",1]}}`, "gateway.allowedHosts[1] must be a string, not a whole number"},
+		{"word for boolean", `{gateway:{tls:{allowPlaintextLan:"yes"}}}`, "gateway.tls.allowPlaintextLan must be true or false, not a string"},
+		{"top level", `[]`, "the file must be an object, not a list"},
+		{"syntax", "{\n  gateway: {,}\n}", "not JSON5 at line 2, column 13"},
+		{"invalid UTF-8", "{gateway:{bind:\"\xff\"}}", "not valid UTF-8"},
+		{"too deep", strings.Repeat("[", 40) + strings.Repeat("]", 40), "nested deeper than 32 levels"},
+		{"duplicate key", `{gateway:{port:1,/*:*/"port":2}}`, "gateway.port is given twice"},
+		{"duplicate key behind an escape", `{gateway:{port:1,"p\u006frt":2}}`, "gateway.port is given twice"},
+		{"duplicate object", `{gateway:{port:1},gateway:{}}`, "gateway is given twice"},
+		{"port range", `{gateway:{port:65536}}`, "gateway.port must be between 0 and 65535"},
+		{"buffer range", `{gateway:{maxBufferedBytes:52428801}}`, "gateway.maxBufferedBytes must be between 65536 and 52428800"},
+		{"host with scheme", `{gateway:{allowedHosts:["https://x"]}}`, "gateway.allowedHosts[0] must be a plain host name"},
+		{"host wildcard", `{gateway:{allowedHosts:["*"]}}`, "gateway.allowedHosts[0] must be a plain host name"},
+		{"origin with path", `{gateway:{controlUi:{allowedOrigins:["https://x/"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
+		{"origin wildcard", `{gateway:{controlUi:{allowedOrigins:["*"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
+		{"origin null", `{gateway:{controlUi:{allowedOrigins:["null"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
+		{"origin with user name", `{gateway:{controlUi:{allowedOrigins:["http://a@b"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
+		{"backend", `{agent:{backend:"claude"}}`, `agent.backend must be "builtin" or "openai"`},
+		{"base URL scheme", `{agent:{openai:{baseUrl:"file:///x"}}}`, "agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL"},
+		{"base URL with password", `{agent:{openai:{baseUrl:"http://u:p@h/v1"}}}`, "without user name"},
+		{"empty token", `{gateway:{auth:{token:""}}}`, "gateway.auth.token is empty"},
+		{"undefined token", `{gateway:{auth:{token:"undefined"}}}`, "gateway.auth.token is a word that scripts write"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Load(Source{Path: writeConfig(t, c.file), Getenv: noEnv})
+			require.ErrorContains(t, err, c.want)
+			require.NotContains(t, err.Error(), "u:p@h", "values stay out of error texts")
+		})
+	}
+}
+
+func TestLoadRefusesWhatIsNoFile(t *testing.T) {
+	_, err := Load(Source{Path: t.TempDir(), Getenv: noEnv})
+	require.ErrorContains(t, err, "is not a regular file")
+	_, err = Load(Source{Path: writeConfig(t, "//"+strings.Repeat("x", fileBytesMax)), Getenv: noEnv})
+	require.ErrorContains(t, err, "larger than 1048576 bytes")
+}
+
+// A missing variable of a script became the secret "undefined" in the original.
+func TestTokenWordsAreRefusedWhereverTheyComeFrom(t *testing.T) {
+	for _, word := range []string{" ", "\t\n", "undefined", "NULL", " null ", "None", "nil", "NaN", "[object Object]", "tok\n", " tok", "a\x00b", strings.Repeat("x", 4097)} {
+		_, err := Load(Source{Getenv: env("CODERCLAW_GATEWAY_TOKEN", word)})
+		require.ErrorContains(t, err, "gateway.auth.token", "environment %q", word)
+		_, err = Load(Source{Getenv: noEnv, Flags: Flags{Token: &word}})
+		require.ErrorContains(t, err, "gateway.auth.token", "flag %q", word)
+		_, err = Token(t.TempDir(), NewSecret(word), slog.New(slog.DiscardHandler))
+		require.ErrorContains(t, err, "gateway.auth.token", "Token %q", word)
+	}
+	empty := ""
+	_, err := Load(Source{Getenv: noEnv, Flags: Flags{Token: &empty}})
+	require.ErrorContains(t, err, "gateway.auth.token is empty", "--token with nothing")
+	_, err = Load(Source{Getenv: env("CODERCLAW_GATEWAY_TOKEN", "")})
+	require.NoError(t, err, "a variable that is set to nothing counts as unset")
+}
+
+func TestPaths(t *testing.T) {
+	dir, file := Paths(env("HOME", "/home/u"))
+	require.Equal(t, "/home/u/.coderclaw", dir)
+	require.Equal(t, "/home/u/.coderclaw/coderclaw.json", file)
+	dir, file = Paths(env("HOME", "/home/u", "CODERCLAW_STATE_DIR", "~/state"))
+	require.Equal(t, "/home/u/state", dir)
+	require.Equal(t, "/home/u/state/coderclaw.json", file)
+	dir, file = Paths(env("HOME", "/home/u", "CODERCLAW_STATE_DIR", "rel", "CODERCLAW_CONFIG_PATH", "/etc/c.json"))
+	require.True(t, filepath.IsAbs(dir))
+	require.Equal(t, "/etc/c.json", file)
+}
+
+func TestAddrs(t *testing.T) {
+	lan := TLS{AllowPlaintextLan: true}
+	cases := []struct {
+		bind string
+		tls  TLS
+		want []string
+		err  string
+	}{
+		{bind: "loopback", want: []string{"127.0.0.1:80", "[::1]:80"}},
+		{bind: "127.0.0.9", want: []string{"127.0.0.9:80"}},
+		{bind: "::ffff:127.0.0.1", want: []string{"127.0.0.1:80"}},
+		{bind: "lan", tls: lan, want: []string{"0.0.0.0:80", "[::]:80"}},
+		{bind: "192.0.2.1", tls: lan, want: []string{"192.0.2.1:80"}},
+		{bind: "lan", err: "set gateway.tls.allowPlaintextLan to true to accept that anybody who can watch the network reads the token"},
+		{bind: "0.0.0.0", err: "gateway.tls.allowPlaintextLan"},
+		{bind: "::", err: "gateway.tls.allowPlaintextLan"},
+		{bind: "::ffff:192.0.2.1", err: "gateway.tls.allowPlaintextLan"},
+		{bind: "localhost", err: `gateway.bind must be "loopback", "lan" or an IP address`},
+		{bind: "", err: "gateway.bind must be"},
+		{bind: "224.0.0.1", tls: lan, err: "gateway.bind must be"},
+	}
+	for _, c := range cases {
+		got, err := Gateway{Port: 80, Bind: c.bind, TLS: c.tls}.Addrs()
+		if c.err != "" {
+			require.ErrorContains(t, err, c.err, "bind %q", c.bind)
+			continue
+		}
+		require.NoError(t, err, "bind %q", c.bind)
+		texts := make([]string, len(got))
+		for i, addr := range got {
+			texts[i] = addr.String()
+		}
+		require.Equal(t, c.want, texts, "bind %q", c.bind)
+	}
+}
+
+func TestSecretNeverPrints(t *testing.T) {
+	const text = "hunter2-hunter2"
+	s := Default()
+	s.Gateway.Auth.Token = NewSecret(text)
+	s.Agent.OpenAI.APIKey = NewSecret(text)
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
+		fmt.Fprintf(&out, verb+"\n", s.Gateway.Auth.Token)
+		fmt.Fprintf(&out, verb+"\n", &s.Gateway.Auth.Token)
+		fmt.Fprintf(&out, verb+"\n", *s)
+		fmt.Fprintf(&out, verb+"\n", s)
+		fmt.Fprintf(&out, verb+"\n", []Secret{s.Gateway.Auth.Token})
+	}
+	fmt.Fprintln(&out, s.Gateway.Auth.Token, fmt.Errorf("wrapped %v", s.Gateway.Auth.Token))
+	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(h).Info("m", "token", s.Gateway.Auth.Token, "all", s, "value", *s)
+	}
+	raw, err := json.Marshal(s)
+	require.NoError(t, err)
+	out.Write(raw)
+	key, err := json.Marshal(map[Secret]int{NewSecret(text): 1})
+	require.NoError(t, err)
+	out.Write(key)
+	require.NotContains(t, out.String(), text)
+	require.NotContains(t, out.String(), fmt.Sprintf("%x", text))
+	require.Contains(t, out.String(), "[redacted]")
+	require.Equal(t, text, s.Gateway.Auth.Token.Reveal())
+}
+
+func TestSchema(t *testing.T) {
+	var doc map[string]any
+	require.NoError(t, json.Unmarshal(Schema(), &doc))
+	require.Equal(t, "https://json-schema.org/draft/2020-12/schema", doc["$schema"])
+	var keys []string
+	var walk func(path string, node map[string]any)
+	walk = func(path string, node map[string]any) {
+		require.NotContains(t, node, "required", "%s: no key is required", path)
+		props, ok := node["properties"].(map[string]any)
+		if !ok {
+			return
+		}
+		require.Equal(t, false, node["additionalProperties"], "%s is closed", path)
+		for key, sub := range props {
+			child := sub.(map[string]any)
+			require.NotEmpty(t, child["description"], "%s has a description", join(path, key))
+			keys = append(keys, join(path, key))
+			walk(join(path, key), child)
+		}
+	}
+	walk("", doc)
+	require.ElementsMatch(t, []string{
+		"gateway", "gateway.port", "gateway.bind", "gateway.auth", "gateway.auth.token", "gateway.auth.allowLegacySignature",
+		"gateway.allowedHosts", "gateway.controlUi", "gateway.controlUi.allowedOrigins", "gateway.tls", "gateway.tls.allowPlaintextLan",
+		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
+		"agent.openai.model", "agent.openai.contextTokens",
+	}, keys)
+	token := doc["properties"].(map[string]any)["gateway"].(map[string]any)["properties"].(map[string]any)["auth"].(map[string]any)["properties"].(map[string]any)["token"].(map[string]any)
+	require.Equal(t, "string", token["type"])
+	require.Equal(t, true, token["writeOnly"])
+}
+
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		`{gateway:{port:1,auth:{token:"x"}}}`, `{/*/**/a:1,'a':[{b:1,b:2}]}`, `{a:"\`, `[[[`, `{"\u0061":+Infinity}`, "//", `{a:-}`, `{a:0x}`, `{gateway:{allowedHosts:[1,]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s, given, problems := parse(raw)
+		duplicateKeys(raw)
+		if len(problems) == 0 {
+			s.resolveBackend(noEnv)
+			s.check(given)
+		}
+	})
+}

@@ -1,0 +1,233 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coderclaw/gateway/pkg/agent"
+)
+
+// State is how a run ended.
+type State string
+
+// The ends of a run.
+const (
+	StateFinal   State = "final"
+	StateError   State = "error"
+	StateAborted State = "aborted"
+)
+
+// The stop reasons of aborted runs, as the chat event tells them.
+const (
+	StopRPC     = "rpc"
+	StopCommand = "stop"
+	StopTimeout = "timeout"
+)
+
+// abortCause is the end of a run's context by somebody's wish or by its expiry.
+type abortCause struct{ reason string }
+
+// Error names the reason.
+func (c abortCause) Error() string { return "run aborted: " + c.reason }
+
+// errShutdown is the end of a run's context because the gateway stops. Nobody
+// wished for it, so the run ends as an error, whose text this is.
+var errShutdown = errors.New("the gateway stopped before the answer was complete")
+
+// Outcome is what became of a run.
+type Outcome struct {
+	State State
+	// Text is the reply, or as much of it as there was.
+	Text string
+	// Silent reports that the agent chose not to answer.
+	Silent bool
+	// StopReason is the backend's for a final run, an abort's for an aborted one.
+	StopReason string
+	// Error is what to tell the client when State is StateError.
+	Error string
+	// Retryable says that the same request may succeed later.
+	Retryable bool
+	// StartedAt and EndedAt are in ms since the epoch; StartedAt is 0 for a run
+	// that never had its turn.
+	StartedAt, EndedAt int64
+	SessionID          string
+	Provider           string
+	Model              string
+	Usage              agent.Usage
+}
+
+// Run is one accepted turn. Its methods are safe for concurrent use.
+type Run struct {
+	runs       *Runs
+	req        Request
+	key        recordKey
+	paramsHash [32]byte
+	acceptedAt time.Time
+	sessionID  string // as of the acceptance
+	isCommand  bool
+	command    command // when isCommand: to be performed instead of a turn
+
+	ctx      context.Context // the run's lifetime; its cause tells who ended it
+	cancel   context.CancelCauseFunc
+	stopCtx  context.CancelFunc
+	release  func()
+	ready    chan struct{} // closed by Release
+	turn     chan struct{} // closed when the run reaches the head of its lane
+	accepted chan struct{} // closed when the user's message is stored, or acceptErr is set
+	terminal chan struct{} // closed after the terminal event; outcome is final
+	done     chan struct{} // closed when nothing of the run is left
+
+	acceptErr error
+
+	// Guarded by runs.mu.
+	settled    bool // the outcome is decided; the run can no longer be aborted
+	toolConns  []string
+	outcome    Outcome
+	finishedAt time.Time
+	cost       int
+
+	// Owned by the run's goroutine.
+	stream stream
+}
+
+// newRun returns a run whose life ends with the registry or at its expiry. What is
+// remembered for long is copied out of the frame that the request came in.
+func newRun(r *Runs, req Request, key recordKey) *Run {
+	key.key = strings.Clone(key.key)
+	req.Key = key.key
+	req.SessionKey, req.RawSessionKey = strings.Clone(req.SessionKey), strings.Clone(req.RawSessionKey)
+	req.AgentID, req.Thinking = strings.Clone(req.AgentID), strings.Clone(req.Thinking)
+	run := &Run{
+		runs:       r,
+		req:        req,
+		key:        key,
+		paramsHash: req.ParamsHash,
+		acceptedAt: time.Now(),
+		ready:      make(chan struct{}),
+		turn:       make(chan struct{}),
+		accepted:   make(chan struct{}),
+		terminal:   make(chan struct{}),
+		done:       make(chan struct{}),
+	}
+	run.release = sync.OnceFunc(func() { close(run.ready) })
+	ctx, stopCtx := context.WithTimeoutCause(r.base, req.expiry(), abortCause{StopTimeout})
+	run.stopCtx = stopCtx
+	run.ctx, run.cancel = context.WithCancelCause(ctx)
+	return run
+}
+
+// ID is the run id on the wire: the client's idempotency key.
+func (run *Run) ID() string { return run.key.key }
+
+// SessionID is the id of the session that accepted the run.
+func (run *Run) SessionID() string { return run.sessionID }
+
+// AcceptedAt is when the run was accepted.
+func (run *Run) AcceptedAt() time.Time { return run.acceptedAt }
+
+// Release lets an accepted run begin. Call it once its acknowledgement is on its
+// way; calling it again does nothing.
+func (run *Run) Release() { run.release() }
+
+// Wait blocks until the run's terminal event is out and returns its outcome, or
+// ctx's error.
+func (run *Run) Wait(ctx context.Context) (Outcome, error) {
+	select {
+	case <-run.terminal:
+		return run.outcome, nil
+	case <-ctx.Done():
+		return Outcome{}, ctx.Err()
+	}
+}
+
+// Outcome returns what became of the run; ok is false while it is in flight. It
+// tells of the end no later than the terminal event does.
+func (run *Run) Outcome() (out Outcome, ok bool) {
+	run.runs.mu.Lock()
+	defer run.runs.mu.Unlock()
+	return run.outcome, run.settled
+}
+
+// loop is the run's goroutine, from acceptance to the end.
+func (run *Run) loop() {
+	defer run.runs.wg.Done()
+	defer close(run.done)
+	defer run.leave()
+	defer run.stopCtx()
+	defer run.cancel(nil)
+	defer run.rescue()
+
+	switch {
+	case !run.await(run.ready):
+		run.cut()
+	case run.isCommand:
+		run.perform()
+	case !run.await(run.turn):
+		run.cut()
+	default:
+		run.execute()
+	}
+}
+
+// await waits for a step of the run; it reports false when the run is aborted
+// first.
+func (run *Run) await(step <-chan struct{}) bool {
+	if run.ctx.Err() != nil {
+		return false
+	}
+	select {
+	case <-step:
+		return run.ctx.Err() == nil
+	case <-run.ctx.Done():
+		return false
+	}
+}
+
+// rescue gives a run that panics its terminal event all the same.
+func (run *Run) rescue() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	run.runs.log.Error("agent run panicked", "runId", run.ID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	select {
+	case <-run.terminal:
+	default:
+		run.fail(errInternal(run.ID()))
+	}
+}
+
+// errInternal is what a client learns of a defect: where to look.
+func errInternal(runID string) error {
+	return fmt.Errorf("the agent failed unexpectedly; the gateway's log has the details (run %s)", runID)
+}
+
+// settle decides the outcome. It reports false when it was decided before.
+func (run *Run) settle(out Outcome) bool {
+	r := run.runs
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if run.settled {
+		return false
+	}
+	out.EndedAt = time.Now().UnixMilli()
+	out.StartedAt = run.stream.startedAt
+	if out.SessionID == "" {
+		out.SessionID = run.sessionID
+	}
+	run.settled = true
+	run.outcome = out
+	// What was asked is not needed to answer the key, and would pin its frame.
+	run.req.Message, run.req.Images, run.req.Touch, run.req.System, run.command = "", nil, nil, "", command{}
+	r.dedupe.finishLocked(run, time.Now())
+	return true
+}
+
+// visible is text as clients see it: the blank edges that models stream are left
+// to the transcript.
+func visible(text string) string { return strings.TrimSpace(text) }

@@ -1,0 +1,277 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/coderclaw/gateway/pkg/agent"
+	"github.com/coderclaw/gateway/pkg/session"
+)
+
+// deltaInterval is the least time between two chat deltas of a run (the
+// original's throttle). A stream that pauses for as long is flushed.
+const deltaInterval = 150 * time.Millisecond
+
+// silentReply is the token by which an agent declines to answer.
+const silentReply = "NO_REPLY"
+
+// stream is what a run has said so far. Only the run's goroutine touches it.
+type stream struct {
+	seq       int64 // of the run's last agent event
+	startedAt int64
+	raw       strings.Builder
+	text      string // what clients have seen of raw
+	deltaAt   time.Time
+	deltaText string // the text of the last chat delta
+	flush     *time.Timer
+	verbose   string // the session's verbose level when the turn began
+}
+
+// turnResult is what a backend returned.
+type turnResult struct {
+	agent.Result
+	err error
+}
+
+// execute runs the turn at the head of its lane, from the model's context to the
+// terminal event. The backend streams from a goroutine of its own, so that an
+// abort or the expiry is answered at once even when the backend is slow to
+// return; the lane is given up only after it has.
+func (run *Run) execute() {
+	turn, err := run.prepare()
+	if err != nil {
+		run.fail(err)
+		return
+	}
+	events := make(chan agent.Event)
+	result := make(chan turnResult, 1)
+	go run.call(turn, events, result)
+
+	run.emitStart()
+	run.stream.flush = time.NewTimer(deltaInterval)
+	run.stream.flush.Stop()
+	defer run.stream.flush.Stop()
+	for {
+		select {
+		case e := <-events:
+			run.take(e)
+		case <-run.stream.flush.C:
+			run.emitDelta()
+		case res := <-result:
+			run.end(res)
+			return
+		case <-run.ctx.Done():
+			run.cut()
+			<-result
+			return
+		}
+	}
+}
+
+// call drives the backend. Once the run is cancelled its events go nowhere.
+func (run *Run) call(turn agent.Turn, events chan<- agent.Event, result chan<- turnResult) {
+	var res turnResult
+	defer func() {
+		if p := recover(); p != nil {
+			run.runs.log.Error("agent backend panicked", "runId", run.ID(),
+				"backend", run.runs.backend.Name(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			res.err = errInternal(run.ID())
+		}
+		result <- res
+	}()
+	res.Result, res.err = run.runs.backend.Run(run.ctx, turn, func(e agent.Event) {
+		select {
+		case events <- e:
+		case <-run.ctx.Done():
+		}
+	})
+}
+
+// take handles one event of the backend.
+func (run *Run) take(e agent.Event) {
+	if e.Tool != nil {
+		run.emitTool(e.Tool)
+		return
+	}
+	if e.Text != "" {
+		run.say(e.Text)
+	}
+}
+
+// say adds to the reply and tells of it: every addition as an agent event, the
+// text so far as a chat delta when the last one is long enough ago.
+func (run *Run) say(addition string) {
+	s := &run.stream
+	s.raw.WriteString(addition)
+	text := visible(s.raw.String())
+	if text == s.text {
+		return // blanks only, so far
+	}
+	delta := text[len(s.text):]
+	s.text = text
+	run.emitAssistant(text, delta)
+	if time.Since(s.deltaAt) >= deltaInterval {
+		run.emitDelta()
+	} else {
+		s.flush.Reset(deltaInterval)
+	}
+}
+
+// end closes the run that the backend has returned from.
+func (run *Run) end(res turnResult) {
+	if res.err != nil {
+		if run.ctx.Err() != nil {
+			run.cut()
+			return
+		}
+		run.fail(res.err)
+		return
+	}
+	// A backend that does not stream leaves its reply in the result alone.
+	if run.stream.raw.Len() == 0 && res.Text != "" {
+		run.say(res.Text)
+	}
+	run.complete(res.Result)
+}
+
+// complete stores the reply, then tells the world.
+func (run *Run) complete(res agent.Result) {
+	text := res.Text
+	if text == "" {
+		text = run.stream.raw.String()
+	}
+	out := Outcome{
+		State:      StateFinal,
+		Text:       visible(text),
+		StopReason: res.StopReason,
+		Provider:   orElse(res.Provider, run.runs.backend.Name()),
+		Model:      orElse(res.Model, "default"),
+		Usage:      res.Usage,
+	}
+	out.Silent = IsSilent(out.Text)
+	entry, _, err := run.store(func(e *session.Entry) {
+		e.SystemSent = true
+		e.AbortedLastRun = false
+		e.ModelProvider, e.Model = out.Provider, out.Model
+		if run.runs.contextTokens > 0 {
+			e.ContextTokens = run.runs.contextTokens
+		}
+		countTokens(e, res.Usage)
+	}, session.Message{
+		Role:       "assistant",
+		Text:       text,
+		API:        apiName(run.runs.backend.Name()),
+		Provider:   out.Provider,
+		Model:      out.Model,
+		StopReason: res.StopReason,
+		Usage:      messageUsage(res.Usage),
+	})
+	if err != nil {
+		run.fail(fmt.Errorf("the answer could not be stored: %w", err))
+		return
+	}
+	out.SessionID = entry.SessionID
+	if run.settle(out) {
+		defer close(run.terminal)
+		run.emitFinal(out)
+	}
+}
+
+// cut ends a run whose context is over: as an error when the gateway stops, else
+// as aborted. What was said stays in the transcript, marked.
+func (run *Run) cut() {
+	var cause abortCause
+	if !errors.As(context.Cause(run.ctx), &cause) {
+		run.fail(errShutdown)
+		return
+	}
+	text := run.stream.raw.String()
+	if visible(text) != "" {
+		_, _, err := run.store(func(e *session.Entry) { e.AbortedLastRun = true }, session.Message{
+			Role:           "assistant",
+			Text:           text,
+			Provider:       run.runs.backend.Name(),
+			StopReason:     "aborted",
+			IdempotencyKey: run.ID() + ":assistant",
+			Aborted:        true,
+			AbortOrigin:    cause.reason,
+		})
+		if err != nil {
+			run.runs.log.Error("partial answer not stored", "runId", run.ID(), "error", err)
+		}
+	}
+	if run.settle(Outcome{State: StateAborted, Text: run.stream.text, StopReason: cause.reason}) {
+		defer close(run.terminal)
+		run.emitAborted(cause.reason)
+	}
+}
+
+// fail ends the run with an error that the client is told. What was said before
+// stays in the transcript, with the error.
+func (run *Run) fail(cause error) {
+	_, _, err := run.store(nil, session.Message{
+		Role:         "assistant",
+		Text:         run.stream.raw.String(),
+		Provider:     run.runs.backend.Name(),
+		StopReason:   "error",
+		ErrorMessage: cause.Error(),
+	})
+	if err != nil {
+		run.runs.log.Error("failed run not stored", "runId", run.ID(), "error", err)
+	}
+	out := Outcome{
+		State:     StateError,
+		Text:      run.stream.text,
+		Error:     cause.Error(),
+		Retryable: errors.Is(cause, errShutdown),
+	}
+	if run.settle(out) {
+		defer close(run.terminal)
+		run.emitError(out.Error)
+	}
+}
+
+// store appends to the run's transcript. It works after the run's own context
+// has ended: that is when it matters.
+func (run *Run) store(upd func(*session.Entry), msg session.Message) (session.Entry, session.Message, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	msg.RunID = run.ID()
+	msg.Timestamp = time.Now().UnixMilli()
+	entry, stored, err := run.runs.sessions.Append(ctx, run.req.SessionKey, upd, msg)
+	if err != nil {
+		return entry, msg, err
+	}
+	return entry, stored[0], nil
+}
+
+// apiName is what transcripts call a backend's kind of interface.
+func apiName(backend string) string {
+	if backend == "openai" {
+		return "openai-completions"
+	}
+	return backend
+}
+
+// countTokens puts a turn's usage on the session: the counters are the last
+// turn's and the total is the size of its prompt, as upstream's sessions.list
+// shows them.
+func countTokens(e *session.Entry, u agent.Usage) {
+	prompt := u.Input + u.CacheRead + u.CacheWrite
+	e.TotalTokensFresh = prompt > 0
+	if prompt > 0 || u.Output > 0 {
+		e.InputTokens, e.OutputTokens, e.TotalTokens = u.Input, u.Output, prompt
+	}
+}
+
+// messageUsage is a turn's usage as a transcript keeps it.
+func messageUsage(u agent.Usage) *session.Usage {
+	if u == (agent.Usage{}) {
+		return nil
+	}
+	return &session.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Total: u.Total}
+}

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The long forms of the proofs. SOAK=short runs each for seconds instead of minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ "${SOAK:-long}" = short ]; then fuzz=5s rounds=2; else fuzz=2m rounds=50; fi
+
+# Every fuzz target of the tree, one after the other (go test takes one at a time).
+grep -rlE '^func Fuzz' --include='*_test.go' gen pkg | xargs -n1 dirname | sort -u | while read -r dir; do
+  grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | awk '{print $2}' | sort -u | while read -r target; do
+    echo "fuzz $dir $target ($fuzz)"
+    go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzz" "./$dir"
+  done
+done
+
+# The kill -9 rounds of the store and the contracts that race, again and again.
+go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/task ./pkg/agent/...
