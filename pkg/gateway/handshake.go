@@ -194,8 +194,8 @@ func (g *Gateway) hello(p *wire.Peer, grant identity.Grant) protocol.HelloOk {
 	if p.Role != protocol.RoleOperator || !protocol.ScopeAllows(p.Scopes, protocol.ScopeOperatorRead) {
 		snapshot.Presence = nil
 		snapshot.Health = nil
-		snapshot.ConfigPath = wire.Some("")
-		snapshot.StateDir = wire.Some("")
+		snapshot.ConfigPath = wire.Opt[string]{}
+		snapshot.StateDir = wire.Opt[string]{}
 	}
 	if snapshot.Presence == nil {
 		snapshot.Presence = []protocol.PresenceEntry{}

@@ -135,8 +135,13 @@ func (run *Run) AcceptedAt() time.Time { return run.acceptedAt }
 func (run *Run) Release() { run.release() }
 
 // Wait blocks until the run's terminal event is out and returns its outcome, or
-// ctx's error.
+// ctx's error. A run that has ended answers whatever ctx is.
 func (run *Run) Wait(ctx context.Context) (Outcome, error) {
+	select {
+	case <-run.terminal:
+		return run.outcome, nil
+	default:
+	}
 	select {
 	case <-run.terminal:
 		return run.outcome, nil
