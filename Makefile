@@ -40,7 +40,7 @@ lint: ## gofmt, vet and staticcheck
 test: check-gen lint ## everything that needs only Go and gcc: generator freshness, lint, all tests with -race
 	cd tools && $(GO) test -race ./...
 	cd tools/oracle && $(GO) test ./...
-	$(GO) test -race -shuffle=on $(PKGS)
+	tools/test.sh $(PKGS)
 
 test-clients: build ## programs that we did not write, against ours (needs Node and npm)
 	tools/testclients/run.sh

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/coderclaw/gateway/pkg/cli"
@@ -13,13 +14,14 @@ import (
 var version string
 
 func main() {
-	app := cli.New(cli.Config{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version, Gateway: serve})
+	app := cli.New(cli.Config{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version, Gateway: run})
 	os.Exit(app.Run(context.Background(), os.Args))
 }
 
-func serve(ctx context.Context, o cli.GatewayOptions) error {
-	return daemon.Serve(ctx, daemon.Config{
-		StateDir: o.StateDir, ConfigPath: o.ConfigPath, Flags: o.Flags, Getenv: o.Getenv,
-		Stdout: o.Stdout, Terminal: o.Terminal, Version: o.Version, Ready: o.Ready,
-	})
+func run(ctx context.Context, o cli.GatewayOptions) error {
+	d, err := daemon.New(daemon.Config(o))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Run(ctx), d.Close())
 }

@@ -4,6 +4,7 @@ package protocol
 
 import (
 	"context"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -61,8 +62,8 @@ type AgentParams struct {
 	// Workspace or guild of the group.
 	GroupSpace wire.Opt[string] `json:"groupSpace,omitzero"`
 
-	// 1 to 256 bytes that name this turn; it becomes the runId. Sent again, it is answered again and
-	// not run again.
+	// 1 to 256 bytes that name this turn; it becomes the runId. Sent again, it is
+	// answered again and not run again.
 	IdempotencyKey string `json:"idempotencyKey"`
 
 	// Where the input came from.
@@ -202,8 +203,8 @@ type AgentRunResult struct {
 type AgentFinalStatus string
 
 const (
-	AgentFinalStatusOk    AgentFinalStatus = "ok"
 	AgentFinalStatusError AgentFinalStatus = "error"
+	AgentFinalStatusOk    AgentFinalStatus = "ok"
 )
 
 // Second answer: the run has ended. A failed run sends this as the payload of an error response,
@@ -235,8 +236,8 @@ type AgentWaitParams struct {
 type AgentWaitStatus string
 
 const (
-	AgentWaitStatusOk      AgentWaitStatus = "ok"
 	AgentWaitStatusError   AgentWaitStatus = "error"
+	AgentWaitStatusOk      AgentWaitStatus = "ok"
 	AgentWaitStatusTimeout AgentWaitStatus = "timeout"
 )
 
@@ -287,17 +288,17 @@ type AgentIdentityResult struct {
 type AgentStream string
 
 const (
-	AgentStreamLifecycle  AgentStream = "lifecycle"
 	AgentStreamAssistant  AgentStream = "assistant"
-	AgentStreamTool       AgentStream = "tool"
 	AgentStreamCompaction AgentStream = "compaction"
 	AgentStreamError      AgentStream = "error"
+	AgentStreamLifecycle  AgentStream = "lifecycle"
+	AgentStreamTool       AgentStream = "tool"
 )
 
 // One step of a run.
 type AgentEvent struct {
-	// The step. lifecycle: AgentLifecycleData; assistant: AgentAssistantData; tool: AgentToolData;
-	// error: AgentErrorData.
+	// The step. lifecycle: AgentLifecycleData; assistant: AgentAssistantData; tool:
+	// AgentToolData; error: AgentErrorData.
 	Data map[string]wire.Raw `json:"data"`
 
 	// The run.
@@ -320,9 +321,9 @@ type AgentEvent struct {
 type AgentPhase string
 
 const (
-	AgentPhaseStart AgentPhase = "start"
 	AgentPhaseEnd   AgentPhase = "end"
 	AgentPhaseError AgentPhase = "error"
+	AgentPhaseStart AgentPhase = "start"
 )
 
 // Data of the stream lifecycle.
@@ -362,9 +363,9 @@ type AgentAssistantData struct {
 type AgentToolPhase string
 
 const (
+	AgentToolPhaseResult AgentToolPhase = "result"
 	AgentToolPhaseStart  AgentToolPhase = "start"
 	AgentToolPhaseUpdate AgentToolPhase = "update"
-	AgentToolPhaseResult AgentToolPhase = "result"
 )
 
 // Data of the stream tool. Goes only to connections with the capability tool-events that started

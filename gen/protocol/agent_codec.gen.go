@@ -3,8 +3,9 @@
 package protocol
 
 import (
-	"github.com/coderclaw/gateway/pkg/wire"
 	"strconv"
+
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // DecodeAgentInputKind reads one AgentInputKind strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
@@ -474,11 +475,11 @@ func (v AgentParams) AppendJSON(b []byte) []byte {
 	if v.Attachments != nil {
 		b = append(b, `,"attachments":`...)
 		b = append(b, '[')
-		for i1, e2 := range v.Attachments {
+		for i1 := range v.Attachments {
 			if i1 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendRaw(b, e2)
+			b = wire.AppendRaw(b, v.Attachments[i1])
 		}
 		b = append(b, ']')
 	}
@@ -861,11 +862,11 @@ func (v AgentPayload) AppendJSON(b []byte) []byte {
 	if v.MediaURLs != nil {
 		b = append(b, `,"mediaUrls":`...)
 		b = append(b, '[')
-		for i1, e2 := range v.MediaURLs {
+		for i1 := range v.MediaURLs {
 			if i1 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e2)
+			b = wire.AppendText(b, v.MediaURLs[i1])
 		}
 		b = append(b, ']')
 	}
@@ -1154,11 +1155,10 @@ func (v *AgentRunResult) decode(d *wire.Decoder) bool {
 			}
 			v.Payloads = make([]AgentPayload, 0, d.Hint(64))
 			for d.Element() {
-				var e1 AgentPayload
-				if !e1.decode(d) {
+				v.Payloads = append(v.Payloads, *new(AgentPayload))
+				if !v.Payloads[len(v.Payloads)-1].decode(d) {
 					return false
 				}
-				v.Payloads = append(v.Payloads, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1185,11 +1185,11 @@ func (v AgentRunResult) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	b = append(b, `"payloads":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Payloads {
+	for i1 := range v.Payloads {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Payloads[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	b = append(b, `,"meta":`...)
@@ -2249,11 +2249,11 @@ func (v AgentAssistantData) AppendJSON(b []byte) []byte {
 	if v.MediaURLs != nil {
 		b = append(b, `,"mediaUrls":`...)
 		b = append(b, '[')
-		for i1, e2 := range v.MediaURLs {
+		for i1 := range v.MediaURLs {
 			if i1 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e2)
+			b = wire.AppendText(b, v.MediaURLs[i1])
 		}
 		b = append(b, ']')
 	}

@@ -4,6 +4,7 @@ package protocol
 
 import (
 	"context"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -11,8 +12,8 @@ import (
 type SessionScope string
 
 const (
-	SessionScopePerSender SessionScope = "per-sender"
 	SessionScopeGlobal    SessionScope = "global"
+	SessionScopePerSender SessionScope = "per-sender"
 )
 
 // How an agent presents itself in a list.
@@ -46,8 +47,7 @@ type AgentSummary struct {
 }
 
 // No params.
-type AgentsListParams struct {
-}
+type AgentsListParams struct{}
 
 // The agents of the gateway.
 type AgentsListResult struct {

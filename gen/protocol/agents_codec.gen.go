@@ -397,11 +397,10 @@ func (v *AgentsListResult) decode(d *wire.Decoder) bool {
 			}
 			v.Agents = make([]AgentSummary, 0, d.Hint(64))
 			for d.Element() {
-				var e1 AgentSummary
-				if !e1.decode(d) {
+				v.Agents = append(v.Agents, *new(AgentSummary))
+				if !v.Agents[len(v.Agents)-1].decode(d) {
 					return false
 				}
-				v.Agents = append(v.Agents, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -426,11 +425,11 @@ func (v AgentsListResult) AppendJSON(b []byte) []byte {
 	b = v.Scope.AppendJSON(b)
 	b = append(b, `,"agents":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Agents {
+	for i1 := range v.Agents {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Agents[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')

@@ -4,6 +4,7 @@ package protocol
 
 import (
 	"context"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -11,18 +12,18 @@ import (
 type ChatRole string
 
 const (
-	ChatRoleUser       ChatRole = "user"
 	ChatRoleAssistant  ChatRole = "assistant"
 	ChatRoleSystem     ChatRole = "system"
 	ChatRoleToolResult ChatRole = "toolResult"
+	ChatRoleUser       ChatRole = "user"
 )
 
 // What a block of a message is.
 type ChatContentType string
 
 const (
-	ChatContentTypeText     ChatContentType = "text"
 	ChatContentTypeImage    ChatContentType = "image"
+	ChatContentTypeText     ChatContentType = "text"
 	ChatContentTypeThinking ChatContentType = "thinking"
 	ChatContentTypeToolCall ChatContentType = "toolCall"
 )
@@ -214,11 +215,12 @@ type ChatSendParams struct {
 	// Whether the answer also goes to the session's channel.
 	Deliver wire.Opt[bool] `json:"deliver,omitzero"`
 
-	// 1 to 256 bytes that name this message. Sent again, it is answered again and not run again.
+	// 1 to 256 bytes that name this message. Sent again, it is answered again and not
+	// run again.
 	IdempotencyKey string `json:"idempotencyKey"`
 
-	// The words. May be empty when there is an attachment. A stop word such as /stop aborts the
-	// session's runs instead.
+	// The words. May be empty when there is an attachment. A stop word such as /stop
+	// aborts the session's runs instead.
 	Message string `json:"message"`
 
 	// Session key in any spelling.
@@ -235,10 +237,10 @@ type ChatSendParams struct {
 type ChatRunState string
 
 const (
-	ChatRunStateStarted  ChatRunState = "started"
+	ChatRunStateError    ChatRunState = "error"
 	ChatRunStateInFlight ChatRunState = "in_flight"
 	ChatRunStateOk       ChatRunState = "ok"
-	ChatRunStateError    ChatRunState = "error"
+	ChatRunStateStarted  ChatRunState = "started"
 )
 
 // Answer to a message that started a run, now or before.
@@ -310,10 +312,10 @@ type ChatInjectResult struct {
 type ChatState string
 
 const (
-	ChatStateDelta   ChatState = "delta"
-	ChatStateFinal   ChatState = "final"
 	ChatStateAborted ChatState = "aborted"
+	ChatStateDelta   ChatState = "delta"
 	ChatStateError   ChatState = "error"
+	ChatStateFinal   ChatState = "final"
 )
 
 // The answer of a run as a chat window shows it.
@@ -321,18 +323,19 @@ type ChatEvent struct {
 	// With error: why.
 	ErrorMessage wire.Opt[string] `json:"errorMessage,omitzero"`
 
-	// The whole text so far as a ChatMessage. Absent in error, and in final when there is nothing to
-	// say.
+	// The whole text so far as a ChatMessage. Absent in error, and in final when
+	// there is nothing to say.
 	Message wire.Raw `json:"message,omitzero"`
 
-	// The run: the client's idempotency key, or inject-<messageId> for words without a run.
+	// The run: the client's idempotency key, or inject-<messageId> for words without
+	// a run.
 	RunID string `json:"runId"`
 
 	// Number of the agent event that caused it; 0 for words without a run.
 	Seq int64 `json:"seq"`
 
-	// Canonical key of the conversation in delta, final and error; as the client wrote it in aborted,
-	// in words without a run and in answers of slash commands.
+	// Canonical key of the conversation in delta, final and error; as the client
+	// wrote it in aborted, in words without a run and in answers of slash commands.
 	SessionKey string `json:"sessionKey"`
 
 	// What this event is.

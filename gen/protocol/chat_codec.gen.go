@@ -3,8 +3,9 @@
 package protocol
 
 import (
-	"github.com/coderclaw/gateway/pkg/wire"
 	"strconv"
+
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // DecodeChatRole reads one ChatRole strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
@@ -753,11 +754,10 @@ func (v *ChatMessage) decode(d *wire.Decoder) bool {
 			}
 			v.Content = make([]ChatContent, 0, d.Hint(64))
 			for d.Element() {
-				var e1 ChatContent
-				if !e1.decode(d) {
+				v.Content = append(v.Content, *new(ChatContent))
+				if !v.Content[len(v.Content)-1].decode(d) {
 					return false
 				}
-				v.Content = append(v.Content, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -877,11 +877,11 @@ func (v ChatMessage) AppendJSON(b []byte) []byte {
 	b = v.Role.AppendJSON(b)
 	b = append(b, `,"content":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Content {
+	for i1 := range v.Content {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Content[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	if v.Timestamp.Set {
@@ -1078,11 +1078,10 @@ func (v *ChatHistoryResult) decode(d *wire.Decoder) bool {
 			}
 			v.Messages = make([]ChatMessage, 0, d.Hint(64))
 			for d.Element() {
-				var e1 ChatMessage
-				if !e1.decode(d) {
+				v.Messages = append(v.Messages, *new(ChatMessage))
+				if !v.Messages[len(v.Messages)-1].decode(d) {
 					return false
 				}
-				v.Messages = append(v.Messages, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1124,11 +1123,11 @@ func (v ChatHistoryResult) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"messages":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Messages {
+	for i1 := range v.Messages {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Messages[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	b = append(b, `,"thinkingLevel":`...)
@@ -1386,11 +1385,11 @@ func (v ChatSendParams) AppendJSON(b []byte) []byte {
 	if v.Attachments != nil {
 		b = append(b, `,"attachments":`...)
 		b = append(b, '[')
-		for i1, e2 := range v.Attachments {
+		for i1 := range v.Attachments {
 			if i1 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendRaw(b, e2)
+			b = wire.AppendRaw(b, v.Attachments[i1])
 		}
 		b = append(b, ']')
 	}
@@ -1717,11 +1716,11 @@ func (v ChatAbortResult) AppendJSON(b []byte) []byte {
 	b = strconv.AppendBool(b, v.Aborted)
 	b = append(b, `,"runIds":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.RunIDs {
+	for i1 := range v.RunIDs {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.RunIDs[i1])
 	}
 	b = append(b, ']')
 	return append(b, '}')

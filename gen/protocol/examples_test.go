@@ -94,7 +94,7 @@ func TestInvalidExamples(t *testing.T) {
 	require.NotZero(t, n)
 }
 
-func compact(t *testing.T, raw []byte) []byte {
+func compact(t testing.TB, raw []byte) []byte {
 	var b bytes.Buffer
 	require.NoError(t, json.Compact(&b, raw))
 	return b.Bytes()

@@ -8,12 +8,12 @@ import (
 
 // A client's request. The first frame of a connection must be one whose method is connect.
 type RequestFrame struct {
-	// The client's own name for this request; the response repeats it. Unique among the requests in
-	// flight on the connection.
+	// The client's own name for this request; the response repeats it. Unique among
+	// the requests in flight on the connection.
 	ID string `json:"id"`
 
-	// Name of the method, such as chat.send. hello-ok lists most of them; an unlisted one may still
-	// work.
+	// Name of the method, such as chat.send. hello-ok lists most of them; an unlisted
+	// one may still work.
 	Method string `json:"method"`
 
 	// The method's params. Absent counts as an empty object.
@@ -29,8 +29,8 @@ type ResponseFrame struct {
 	// Present exactly when ok is false.
 	Error wire.Opt[ErrorShape] `json:"error,omitzero"`
 
-	// The id of the request. A request frame that breaks the rules gets whatever it put there, a
-	// number included, or the word invalid.
+	// The id of the request. A request frame that breaks the rules gets whatever it
+	// put there, a number included, or the word invalid.
 	ID wire.Raw `json:"id"`
 
 	// True when payload holds the result, false when error tells why there is none.
@@ -51,8 +51,9 @@ type EventFrame struct {
 	// The event's payload.
 	Payload wire.Raw `json:"payload,omitzero"`
 
-	// Counts the events of the connection's audience class without a gap. A missing number means that
-	// an event was lost and state should be read anew. Events aimed at single connections carry none.
+	// Counts the events of the connection's audience class without a gap. A missing
+	// number means that an event was lost and state should be read anew. Events aimed
+	// at single connections carry none.
 	Seq wire.Opt[int64] `json:"seq,omitzero"`
 
 	// Only presence and health carry it: the versions after the change.
@@ -81,13 +82,15 @@ type ErrorShape struct {
 	// Facts for programs; an ErrorDetails wherever this gateway writes it.
 	Details wire.Raw `json:"details,omitzero"`
 
-	// For people. A few clients look for known words in it, so that existing texts stay as they are.
+	// For people. A few clients look for known words in it, so that existing texts
+	// stay as they are.
 	Message string `json:"message"`
 
 	// How long to wait before a retry, in milliseconds.
 	RetryAfterMs wire.Opt[int64] `json:"retryAfterMs,omitzero"`
 
-	// Whether the same request may succeed later without a change. Absent: nothing is known.
+	// Whether the same request may succeed later without a change. Absent: nothing is
+	// known.
 	Retryable wire.Opt[bool] `json:"retryable,omitzero"`
 }
 
@@ -141,23 +144,23 @@ type StateVersion struct {
 type GatewayClientId string
 
 const (
-	GatewayClientIdWebchatUI          GatewayClientId = "webchat-ui"
-	GatewayClientIdCoderclawControlUI GatewayClientId = "coderclaw-control-ui"
-	GatewayClientIdOpenclawControlUI  GatewayClientId = "openclaw-control-ui"
-	GatewayClientIdWebchat            GatewayClientId = "webchat"
 	GatewayClientIdCli                GatewayClientId = "cli"
-	GatewayClientIdGatewayClient      GatewayClientId = "gateway-client"
-	GatewayClientIdCoderclawMacos     GatewayClientId = "coderclaw-macos"
-	GatewayClientIdOpenclawMacos      GatewayClientId = "openclaw-macos"
-	GatewayClientIdCoderclawIos       GatewayClientId = "coderclaw-ios"
-	GatewayClientIdOpenclawIos        GatewayClientId = "openclaw-ios"
 	GatewayClientIdCoderclawAndroid   GatewayClientId = "coderclaw-android"
-	GatewayClientIdOpenclawAndroid    GatewayClientId = "openclaw-android"
-	GatewayClientIdNodeHost           GatewayClientId = "node-host"
-	GatewayClientIdTest               GatewayClientId = "test"
-	GatewayClientIdFingerprint        GatewayClientId = "fingerprint"
+	GatewayClientIdCoderclawControlUI GatewayClientId = "coderclaw-control-ui"
+	GatewayClientIdCoderclawIos       GatewayClientId = "coderclaw-ios"
+	GatewayClientIdCoderclawMacos     GatewayClientId = "coderclaw-macos"
 	GatewayClientIdCoderclawProbe     GatewayClientId = "coderclaw-probe"
+	GatewayClientIdFingerprint        GatewayClientId = "fingerprint"
+	GatewayClientIdGatewayClient      GatewayClientId = "gateway-client"
+	GatewayClientIdNodeHost           GatewayClientId = "node-host"
+	GatewayClientIdOpenclawAndroid    GatewayClientId = "openclaw-android"
+	GatewayClientIdOpenclawControlUI  GatewayClientId = "openclaw-control-ui"
+	GatewayClientIdOpenclawIos        GatewayClientId = "openclaw-ios"
+	GatewayClientIdOpenclawMacos      GatewayClientId = "openclaw-macos"
 	GatewayClientIdOpenclawProbe      GatewayClientId = "openclaw-probe"
+	GatewayClientIdTest               GatewayClientId = "test"
+	GatewayClientIdWebchat            GatewayClientId = "webchat"
+	GatewayClientIdWebchatUI          GatewayClientId = "webchat-ui"
 )
 
 // How the program uses the connection. cli clients are left out of presence; webchat clients must
@@ -165,13 +168,13 @@ const (
 type GatewayClientMode string
 
 const (
-	GatewayClientModeWebchat GatewayClientMode = "webchat"
-	GatewayClientModeCli     GatewayClientMode = "cli"
-	GatewayClientModeUI      GatewayClientMode = "ui"
 	GatewayClientModeBackend GatewayClientMode = "backend"
+	GatewayClientModeCli     GatewayClientMode = "cli"
 	GatewayClientModeNode    GatewayClientMode = "node"
 	GatewayClientModeProbe   GatewayClientMode = "probe"
 	GatewayClientModeTest    GatewayClientMode = "test"
+	GatewayClientModeUI      GatewayClientMode = "ui"
+	GatewayClientModeWebchat GatewayClientMode = "webchat"
 )
 
 // Capabilities that change what the gateway sends. connect accepts any name and ignores those it
@@ -193,7 +196,8 @@ type ConnectClient struct {
 	// Which program this is. Part of the signed text.
 	ID GatewayClientId `json:"id"`
 
-	// Stable id of this installation. Keys the presence entry when there is no device.
+	// Stable id of this installation. Keys the presence entry when there is no
+	// device.
 	InstanceID wire.Opt[string] `json:"instanceId,omitzero"`
 
 	// How the program uses the connection. Part of the signed text.
@@ -202,8 +206,8 @@ type ConnectClient struct {
 	// Hardware model, such as iPhone16,1.
 	ModelIdentifier wire.Opt[string] `json:"modelIdentifier,omitzero"`
 
-	// Operating system, such as linux or iOS 18.3. For a node it selects the commands that may be run
-	// there.
+	// Operating system, such as linux or iOS 18.3. For a node it selects the commands
+	// that may be run there.
 	Platform string `json:"platform"`
 
 	// The program's version.
@@ -218,12 +222,13 @@ type ConnectDevice struct {
 	// The nonce of this connection's connect.challenge.
 	Nonce wire.Opt[string] `json:"nonce,omitzero"`
 
-	// Raw 32 bytes of the Ed25519 public key in base64url without padding. Small-order and
-	// non-canonical keys are refused.
+	// Raw 32 bytes of the Ed25519 public key in base64url without padding.
+	// Small-order and non-canonical keys are refused.
 	PublicKey string `json:"publicKey"`
 
 	// Ed25519 signature in base64url without padding, over
-	// v2|deviceId|client.id|client.mode|role|scopes joined by commas|signedAt|auth.token|nonce.
+	// v2|deviceId|client.id|client.mode|role|scopes joined by
+	// commas|signedAt|auth.token|nonce.
 	Signature string `json:"signature"`
 
 	// When it was signed, in milliseconds since 1970. May be off by 600 s.
@@ -235,8 +240,8 @@ type ConnectAuth struct {
 	// The gateway's password, where it is configured for one.
 	Password wire.Opt[string] `json:"password,omitzero"`
 
-	// The gateway's token, or the device token that an earlier hello-ok gave. Part of the signed text,
-	// exactly as sent.
+	// The gateway's token, or the device token that an earlier hello-ok gave. Part of
+	// the signed text, exactly as sent.
 	Token wire.Opt[string] `json:"token,omitzero"`
 }
 
@@ -251,8 +256,8 @@ type ConnectParams struct {
 	// Who connects.
 	Client ConnectClient `json:"client"`
 
-	// With role node: the commands this node can run. Those that its platform may not run are left
-	// out.
+	// With role node: the commands this node can run. Those that its platform may not
+	// run are left out.
 	Commands []string `json:"commands,omitzero"`
 
 	// Who the device is. Without it a connection by secret keeps no scopes.
@@ -276,8 +281,8 @@ type ConnectParams struct {
 	// operator or node. Absent means operator.
 	Role wire.Opt[string] `json:"role,omitzero"`
 
-	// The operator scopes asked for, in the order in which they were signed. Absent means none, and
-	// none means that even health is refused.
+	// The operator scopes asked for, in the order in which they were signed. Absent
+	// means none, and none means that even health is refused.
 	Scopes []string `json:"scopes,omitzero"`
 
 	// The browser's own description, for the log.
@@ -289,8 +294,8 @@ type ConnectChallengeEvent struct {
 	// A fresh UUID, good for this connection only.
 	Nonce string `json:"nonce"`
 
-	// The gateway's clock, in milliseconds since 1970. A device whose clock is wrong may sign this
-	// instead of its own.
+	// The gateway's clock, in milliseconds since 1970. A device whose clock is wrong
+	// may sign this instead of its own.
 	Ts int64 `json:"ts"`
 }
 
@@ -299,7 +304,8 @@ type HelloServer struct {
 	// The commit it was built from.
 	Commit wire.Opt[string] `json:"commit,omitzero"`
 
-	// The gateway's id of this connection, a UUID. Its log speaks of the connection by this id.
+	// The gateway's id of this connection, a UUID. Its log speaks of the connection
+	// by this id.
 	ConnID string `json:"connId"`
 
 	// Host name of the gateway's machine.
@@ -324,8 +330,8 @@ type AuthMode string
 
 const (
 	AuthModeNone         AuthMode = "none"
-	AuthModeToken        AuthMode = "token"
 	AuthModePassword     AuthMode = "password"
+	AuthModeToken        AuthMode = "token"
 	AuthModeTrustedProxy AuthMode = "trusted-proxy"
 )
 
@@ -337,8 +343,8 @@ type SessionDefaults struct {
 	// Short name of the main session, such as main.
 	MainKey string `json:"mainKey"`
 
-	// Canonical key of the main session, such as agent:main:main. Clients treat both names as one
-	// conversation.
+	// Canonical key of the main session, such as agent:main:main. Clients treat both
+	// names as one conversation.
 	MainSessionKey string `json:"mainSessionKey"`
 
 	// per-sender: one main session for each agent; global: one for all.
@@ -399,20 +405,23 @@ type HelloAuth struct {
 	// The role the token is good for.
 	Role string `json:"role"`
 
-	// All scopes approved for the device in this role. This connection keeps those it asked for.
+	// All scopes approved for the device in this role. This connection keeps those it
+	// asked for.
 	Scopes []string `json:"scopes"`
 }
 
 // Limits of the connection.
 type HelloPolicy struct {
-	// How much may wait for a slow reader, in bytes. More closes the connection with 1008 slow
-	// consumer.
+	// How much may wait for a slow reader, in bytes. More closes the connection with
+	// 1008 slow consumer.
 	MaxBufferedBytes int64 `json:"maxBufferedBytes"`
 
-	// Largest frame the gateway accepts, in bytes. A larger one closes the connection with 1009.
+	// Largest frame the gateway accepts, in bytes. A larger one closes the connection
+	// with 1009.
 	MaxPayload int64 `json:"maxPayload"`
 
-	// Time between tick events, in milliseconds. Two missed ticks mean that the connection is dead.
+	// Time between tick events, in milliseconds. Two missed ticks mean that the
+	// connection is dead.
 	TickIntervalMs int64 `json:"tickIntervalMs"`
 }
 
@@ -455,7 +464,8 @@ type ShutdownEvent struct {
 	// gateway stopping, gateway restarting, or another short phrase.
 	Reason string `json:"reason"`
 
-	// When it expects to be back, in milliseconds from now; null when it will not come back by itself.
+	// When it expects to be back, in milliseconds from now; null when it will not
+	// come back by itself.
 	RestartExpectedMs wire.OptNull[int64] `json:"restartExpectedMs,omitzero"`
 }
 

@@ -3,8 +3,9 @@
 package protocol
 
 import (
-	"github.com/coderclaw/gateway/pkg/wire"
 	"strconv"
+
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // DecodeRequestFrame reads one RequestFrame strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
@@ -1496,31 +1497,31 @@ func (v ConnectParams) AppendJSON(b []byte) []byte {
 	if v.Caps != nil {
 		b = append(b, `,"caps":`...)
 		b = append(b, '[')
-		for i1, e2 := range v.Caps {
+		for i1 := range v.Caps {
 			if i1 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e2)
+			b = wire.AppendText(b, v.Caps[i1])
 		}
 		b = append(b, ']')
 	}
 	if v.Commands != nil {
 		b = append(b, `,"commands":`...)
 		b = append(b, '[')
-		for i3, e4 := range v.Commands {
-			if i3 > 0 {
+		for i2 := range v.Commands {
+			if i2 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e4)
+			b = wire.AppendText(b, v.Commands[i2])
 		}
 		b = append(b, ']')
 	}
 	if v.Permissions != nil {
 		b = append(b, `,"permissions":`...)
 		b = append(b, '{')
-		for _, k5 := range wire.SortedKeys(v.Permissions) {
-			b = append(wire.AppendText(wire.AppendComma(b), k5), ':')
-			b = strconv.AppendBool(b, v.Permissions[k5])
+		for _, k3 := range wire.SortedKeys(v.Permissions) {
+			b = append(wire.AppendText(wire.AppendComma(b), k3), ':')
+			b = strconv.AppendBool(b, v.Permissions[k3])
 		}
 		b = append(b, '}')
 	}
@@ -1535,11 +1536,11 @@ func (v ConnectParams) AppendJSON(b []byte) []byte {
 	if v.Scopes != nil {
 		b = append(b, `,"scopes":`...)
 		b = append(b, '[')
-		for i6, e7 := range v.Scopes {
-			if i6 > 0 {
+		for i4 := range v.Scopes {
+			if i4 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e7)
+			b = wire.AppendText(b, v.Scopes[i4])
 		}
 		b = append(b, ']')
 	}
@@ -1833,20 +1834,20 @@ func (v HelloFeatures) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	b = append(b, `"methods":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Methods {
+	for i1 := range v.Methods {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.Methods[i1])
 	}
 	b = append(b, ']')
 	b = append(b, `,"events":`...)
 	b = append(b, '[')
-	for i3, e4 := range v.Events {
-		if i3 > 0 {
+	for i2 := range v.Events {
+		if i2 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e4)
+		b = wire.AppendText(b, v.Events[i2])
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -2140,11 +2141,10 @@ func (v *Snapshot) decode(d *wire.Decoder) bool {
 			}
 			v.Presence = make([]PresenceEntry, 0, d.Hint(64))
 			for d.Element() {
-				var e1 PresenceEntry
-				if !e1.decode(d) {
+				v.Presence = append(v.Presence, *new(PresenceEntry))
+				if !v.Presence[len(v.Presence)-1].decode(d) {
 					return false
 				}
-				v.Presence = append(v.Presence, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -2232,11 +2232,11 @@ func (v Snapshot) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	b = append(b, `"presence":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Presence {
+	for i1 := range v.Presence {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Presence[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	b = append(b, `,"health":`...)
@@ -2371,11 +2371,11 @@ func (v HelloAuth) AppendJSON(b []byte) []byte {
 	b = wire.AppendText(b, v.Role)
 	b = append(b, `,"scopes":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Scopes {
+	for i1 := range v.Scopes {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.Scopes[i1])
 	}
 	b = append(b, ']')
 	if v.IssuedAtMs.Set {

@@ -4,13 +4,14 @@ package protocol
 
 import (
 	"context"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // What to do before answering. Anything else is ignored.
 type HealthParams struct {
-	// True waits for a fresh look; without it the last summary is answered, and a fresh one follows as
-	// an event.
+	// True waits for a fresh look; without it the last summary is answered, and a
+	// fresh one follows as an event.
 	Probe wire.Opt[bool] `json:"probe,omitzero"`
 }
 
@@ -112,8 +113,7 @@ type HealthSummary struct {
 }
 
 // No params. Anything sent is ignored.
-type StatusParams struct {
-}
+type StatusParams struct{}
 
 // An agent's heartbeat in short.
 type StatusHeartbeatAgent struct {
@@ -165,7 +165,8 @@ type StatusSession struct {
 	// Whether elevated commands are allowed.
 	ElevatedLevel wire.Opt[string] `json:"elevatedLevel,omitzero"`
 
-	// Short words for people: id:<sessionId>, system, aborted, think:low and the like.
+	// Short words for people: id:<sessionId>, system, aborted, think:low and the
+	// like.
 	Flags []string `json:"flags"`
 
 	// Prompt tokens of the last run.
@@ -267,20 +268,20 @@ type StatusSummary struct {
 type HeartbeatStatus string
 
 const (
-	HeartbeatStatusSent    HeartbeatStatus = "sent"
+	HeartbeatStatusFailed  HeartbeatStatus = "failed"
 	HeartbeatStatusOkEmpty HeartbeatStatus = "ok-empty"
 	HeartbeatStatusOkToken HeartbeatStatus = "ok-token"
+	HeartbeatStatusSent    HeartbeatStatus = "sent"
 	HeartbeatStatusSkipped HeartbeatStatus = "skipped"
-	HeartbeatStatusFailed  HeartbeatStatus = "failed"
 )
 
 // What a light on a screen should show.
 type HeartbeatIndicator string
 
 const (
-	HeartbeatIndicatorOk    HeartbeatIndicator = "ok"
 	HeartbeatIndicatorAlert HeartbeatIndicator = "alert"
 	HeartbeatIndicatorError HeartbeatIndicator = "error"
+	HeartbeatIndicatorOk    HeartbeatIndicator = "ok"
 )
 
 // One heartbeat, after it ended.
@@ -320,16 +321,16 @@ type HeartbeatEvent struct {
 }
 
 // No params. Anything sent is ignored.
-type LastHeartbeatParams struct {
-}
+type LastHeartbeatParams struct{}
 
 // The last heartbeat event, or null when there was none since the gateway started.
 type LastHeartbeatResult struct{ wire.Null[HeartbeatEvent] }
 
 // Whether heartbeats run. Anything else is ignored.
 type SetHeartbeatsParams struct {
-	// True runs them, false holds them until the gateway restarts. Needed: without a boolean the
-	// answer is invalid set-heartbeats params: enabled (boolean) required.
+	// True runs them, false holds them until the gateway restarts. Needed: without a
+	// boolean the answer is invalid set-heartbeats params: enabled (boolean)
+	// required.
 	Enabled wire.Opt[bool] `json:"enabled,omitzero"`
 }
 

@@ -3,8 +3,9 @@
 package protocol
 
 import (
-	"github.com/coderclaw/gateway/pkg/wire"
 	"strconv"
+
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // DecodeHealthParams reads one HealthParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
@@ -288,11 +289,10 @@ func (v *HealthSessions) decode(d *wire.Decoder) bool {
 			}
 			v.Recent = make([]HealthRecentSession, 0, d.Hint(64))
 			for d.Element() {
-				var e1 HealthRecentSession
-				if !e1.decode(d) {
+				v.Recent = append(v.Recent, *new(HealthRecentSession))
+				if !v.Recent[len(v.Recent)-1].decode(d) {
 					return false
 				}
-				v.Recent = append(v.Recent, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -315,11 +315,11 @@ func (v HealthSessions) AppendJSON(b []byte) []byte {
 	b = strconv.AppendInt(b, v.Count, 10)
 	b = append(b, `,"recent":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Recent {
+	for i1 := range v.Recent {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Recent[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -711,11 +711,10 @@ func (v *HealthSummary) decode(d *wire.Decoder) bool {
 			}
 			v.Agents = make([]HealthAgent, 0, d.Hint(64))
 			for d.Element() {
-				var e6 HealthAgent
-				if !e6.decode(d) {
+				v.Agents = append(v.Agents, *new(HealthAgent))
+				if !v.Agents[len(v.Agents)-1].decode(d) {
 					return false
 				}
-				v.Agents = append(v.Agents, e6)
 			}
 			if !d.CloseArray() {
 				return false
@@ -755,18 +754,18 @@ func (v HealthSummary) AppendJSON(b []byte) []byte {
 	b = append(b, '}')
 	b = append(b, `,"channelOrder":`...)
 	b = append(b, '[')
-	for i2, e3 := range v.ChannelOrder {
+	for i2 := range v.ChannelOrder {
 		if i2 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e3)
+		b = wire.AppendText(b, v.ChannelOrder[i2])
 	}
 	b = append(b, ']')
 	b = append(b, `,"channelLabels":`...)
 	b = append(b, '{')
-	for _, k4 := range wire.SortedKeys(v.ChannelLabels) {
-		b = append(wire.AppendText(wire.AppendComma(b), k4), ':')
-		b = wire.AppendText(b, v.ChannelLabels[k4])
+	for _, k3 := range wire.SortedKeys(v.ChannelLabels) {
+		b = append(wire.AppendText(wire.AppendComma(b), k3), ':')
+		b = wire.AppendText(b, v.ChannelLabels[k3])
 	}
 	b = append(b, '}')
 	b = append(b, `,"heartbeatSeconds":`...)
@@ -775,11 +774,11 @@ func (v HealthSummary) AppendJSON(b []byte) []byte {
 	b = wire.AppendText(b, v.DefaultAgentID)
 	b = append(b, `,"agents":`...)
 	b = append(b, '[')
-	for i5, e6 := range v.Agents {
-		if i5 > 0 {
+	for i4 := range v.Agents {
+		if i4 > 0 {
 			b = append(b, ',')
 		}
-		b = e6.AppendJSON(b)
+		b = v.Agents[i4].AppendJSON(b)
 	}
 	b = append(b, ']')
 	b = append(b, `,"sessions":`...)
@@ -1023,11 +1022,10 @@ func (v *StatusHeartbeat) decode(d *wire.Decoder) bool {
 			}
 			v.Agents = make([]StatusHeartbeatAgent, 0, d.Hint(64))
 			for d.Element() {
-				var e1 StatusHeartbeatAgent
-				if !e1.decode(d) {
+				v.Agents = append(v.Agents, *new(StatusHeartbeatAgent))
+				if !v.Agents[len(v.Agents)-1].decode(d) {
 					return false
 				}
-				v.Agents = append(v.Agents, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1048,11 +1046,11 @@ func (v StatusHeartbeat) AppendJSON(b []byte) []byte {
 	b = wire.AppendText(b, v.DefaultAgentID)
 	b = append(b, `,"agents":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Agents {
+	for i1 := range v.Agents {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Agents[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -1516,11 +1514,11 @@ func (v StatusSession) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"flags":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Flags {
+	for i1 := range v.Flags {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.Flags[i1])
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -1601,11 +1599,10 @@ func (v *StatusAgentSessions) decode(d *wire.Decoder) bool {
 			}
 			v.Recent = make([]StatusSession, 0, d.Hint(64))
 			for d.Element() {
-				var e1 StatusSession
-				if !e1.decode(d) {
+				v.Recent = append(v.Recent, *new(StatusSession))
+				if !v.Recent[len(v.Recent)-1].decode(d) {
 					return false
 				}
-				v.Recent = append(v.Recent, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1630,11 +1627,11 @@ func (v StatusAgentSessions) AppendJSON(b []byte) []byte {
 	b = strconv.AppendInt(b, v.Count, 10)
 	b = append(b, `,"recent":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Recent {
+	for i1 := range v.Recent {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Recent[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -1726,11 +1723,10 @@ func (v *StatusSessions) decode(d *wire.Decoder) bool {
 			}
 			v.Recent = make([]StatusSession, 0, d.Hint(64))
 			for d.Element() {
-				var e2 StatusSession
-				if !e2.decode(d) {
+				v.Recent = append(v.Recent, *new(StatusSession))
+				if !v.Recent[len(v.Recent)-1].decode(d) {
 					return false
 				}
-				v.Recent = append(v.Recent, e2)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1745,11 +1741,10 @@ func (v *StatusSessions) decode(d *wire.Decoder) bool {
 			}
 			v.ByAgent = make([]StatusAgentSessions, 0, d.Hint(64))
 			for d.Element() {
-				var e3 StatusAgentSessions
-				if !e3.decode(d) {
+				v.ByAgent = append(v.ByAgent, *new(StatusAgentSessions))
+				if !v.ByAgent[len(v.ByAgent)-1].decode(d) {
 					return false
 				}
-				v.ByAgent = append(v.ByAgent, e3)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1768,11 +1763,11 @@ func (v StatusSessions) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	b = append(b, `"paths":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Paths {
+	for i1 := range v.Paths {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.Paths[i1])
 	}
 	b = append(b, ']')
 	b = append(b, `,"count":`...)
@@ -1781,20 +1776,20 @@ func (v StatusSessions) AppendJSON(b []byte) []byte {
 	b = v.Defaults.AppendJSON(b)
 	b = append(b, `,"recent":`...)
 	b = append(b, '[')
-	for i3, e4 := range v.Recent {
-		if i3 > 0 {
+	for i2 := range v.Recent {
+		if i2 > 0 {
 			b = append(b, ',')
 		}
-		b = e4.AppendJSON(b)
+		b = v.Recent[i2].AppendJSON(b)
 	}
 	b = append(b, ']')
 	b = append(b, `,"byAgent":`...)
 	b = append(b, '[')
-	for i5, e6 := range v.ByAgent {
-		if i5 > 0 {
+	for i3 := range v.ByAgent {
+		if i3 > 0 {
 			b = append(b, ',')
 		}
-		b = e6.AppendJSON(b)
+		b = v.ByAgent[i3].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -1911,20 +1906,20 @@ func (v StatusSummary) AppendJSON(b []byte) []byte {
 	b = v.Heartbeat.AppendJSON(b)
 	b = append(b, `,"channelSummary":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.ChannelSummary {
+	for i1 := range v.ChannelSummary {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.ChannelSummary[i1])
 	}
 	b = append(b, ']')
 	b = append(b, `,"queuedSystemEvents":`...)
 	b = append(b, '[')
-	for i3, e4 := range v.QueuedSystemEvents {
-		if i3 > 0 {
+	for i2 := range v.QueuedSystemEvents {
+		if i2 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e4)
+		b = wire.AppendText(b, v.QueuedSystemEvents[i2])
 	}
 	b = append(b, ']')
 	b = append(b, `,"sessions":`...)

@@ -4,6 +4,7 @@ package protocol
 
 import (
 	"context"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -30,7 +31,8 @@ type LogsTailResult struct {
 	// Whole lines, oldest first, one JSON object each.
 	Lines []string `json:"lines"`
 
-	// Whether the cursor did not fit the file, so that reading began anew near its end.
+	// Whether the cursor did not fit the file, so that reading began anew near its
+	// end.
 	Reset wire.Opt[bool] `json:"reset,omitzero"`
 
 	// The size of the file in bytes.

@@ -3,8 +3,9 @@
 package protocol
 
 import (
-	"github.com/coderclaw/gateway/pkg/wire"
 	"strconv"
+
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // DecodeLogsTailParams reads one LogsTailParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
@@ -224,11 +225,11 @@ func (v LogsTailResult) AppendJSON(b []byte) []byte {
 	b = strconv.AppendInt(b, v.Size, 10)
 	b = append(b, `,"lines":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Lines {
+	for i1 := range v.Lines {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.Lines[i1])
 	}
 	b = append(b, ']')
 	if v.Truncated.Set {

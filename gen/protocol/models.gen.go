@@ -4,6 +4,7 @@ package protocol
 
 import (
 	"context"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -29,8 +30,7 @@ type ModelChoice struct {
 }
 
 // No params.
-type ModelsListParams struct {
-}
+type ModelsListParams struct{}
 
 // The models.
 type ModelsListResult struct {

@@ -3,8 +3,9 @@
 package protocol
 
 import (
-	"github.com/coderclaw/gateway/pkg/wire"
 	"strconv"
+
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // DecodeModelChoice reads one ModelChoice strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
@@ -138,11 +139,11 @@ func (v ModelChoice) AppendJSON(b []byte) []byte {
 	if v.Input != nil {
 		b = append(b, `,"input":`...)
 		b = append(b, '[')
-		for i1, e2 := range v.Input {
+		for i1 := range v.Input {
 			if i1 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e2)
+			b = wire.AppendText(b, v.Input[i1])
 		}
 		b = append(b, ']')
 	}
@@ -251,11 +252,10 @@ func (v *ModelsListResult) decode(d *wire.Decoder) bool {
 			}
 			v.Models = make([]ModelChoice, 0, d.Hint(64))
 			for d.Element() {
-				var e1 ModelChoice
-				if !e1.decode(d) {
+				v.Models = append(v.Models, *new(ModelChoice))
+				if !v.Models[len(v.Models)-1].decode(d) {
 					return false
 				}
-				v.Models = append(v.Models, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -274,11 +274,11 @@ func (v ModelsListResult) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	b = append(b, `"models":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Models {
+	for i1 := range v.Models {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Models[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')

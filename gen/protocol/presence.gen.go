@@ -4,6 +4,7 @@ package protocol
 
 import (
 	"context"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -37,7 +38,8 @@ type PresenceEntry struct {
 	// Operating system, such as linux 6.8.0.
 	Platform wire.Opt[string] `json:"platform,omitzero"`
 
-	// Why the entry was last written: self, connect, disconnect, or what a device reported.
+	// Why the entry was last written: self, connect, disconnect, or what a device
+	// reported.
 	Reason wire.Opt[string] `json:"reason,omitzero"`
 
 	// Roles in which this party has connected.
@@ -67,8 +69,7 @@ type PresenceEvent struct {
 }
 
 // No params. Anything sent is ignored.
-type SystemPresenceParams struct {
-}
+type SystemPresenceParams struct{}
 
 // The presence list, newest first, with the gateway's own entry brought up to date.
 type SystemPresenceResult []PresenceEntry

@@ -3,8 +3,9 @@
 package protocol
 
 import (
-	"github.com/coderclaw/gateway/pkg/wire"
 	"strconv"
+
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // DecodePresenceEntry reads one PresenceEntry strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
@@ -272,11 +273,11 @@ func (v PresenceEntry) AppendJSON(b []byte) []byte {
 	if v.Tags != nil {
 		b = append(wire.AppendComma(b), `"tags":`...)
 		b = append(b, '[')
-		for i1, e2 := range v.Tags {
+		for i1 := range v.Tags {
 			if i1 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e2)
+			b = wire.AppendText(b, v.Tags[i1])
 		}
 		b = append(b, ']')
 	}
@@ -293,22 +294,22 @@ func (v PresenceEntry) AppendJSON(b []byte) []byte {
 	if v.Roles != nil {
 		b = append(b, `,"roles":`...)
 		b = append(b, '[')
-		for i3, e4 := range v.Roles {
-			if i3 > 0 {
+		for i2 := range v.Roles {
+			if i2 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e4)
+			b = wire.AppendText(b, v.Roles[i2])
 		}
 		b = append(b, ']')
 	}
 	if v.Scopes != nil {
 		b = append(b, `,"scopes":`...)
 		b = append(b, '[')
-		for i5, e6 := range v.Scopes {
-			if i5 > 0 {
+		for i3 := range v.Scopes {
+			if i3 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e6)
+			b = wire.AppendText(b, v.Scopes[i3])
 		}
 		b = append(b, ']')
 	}
@@ -370,11 +371,10 @@ func (v *PresenceEvent) decode(d *wire.Decoder) bool {
 			}
 			v.Presence = make([]PresenceEntry, 0, d.Hint(64))
 			for d.Element() {
-				var e1 PresenceEntry
-				if !e1.decode(d) {
+				v.Presence = append(v.Presence, *new(PresenceEntry))
+				if !v.Presence[len(v.Presence)-1].decode(d) {
 					return false
 				}
-				v.Presence = append(v.Presence, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -393,11 +393,11 @@ func (v PresenceEvent) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	b = append(b, `"presence":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Presence {
+	for i1 := range v.Presence {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Presence[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -518,11 +518,10 @@ func (v *SystemPresenceResult) decode(d *wire.Decoder) bool {
 	}
 	x = make([]PresenceEntry, 0, d.Hint(64))
 	for d.Element() {
-		var e1 PresenceEntry
-		if !e1.decode(d) {
+		x = append(x, *new(PresenceEntry))
+		if !x[len(x)-1].decode(d) {
 			return false
 		}
-		x = append(x, e1)
 	}
 	if !d.CloseArray() {
 		return false
@@ -534,11 +533,11 @@ func (v *SystemPresenceResult) decode(d *wire.Decoder) bool {
 // AppendJSON appends the JSON of v to b, members in the order of the schema.
 func (v SystemPresenceResult) AppendJSON(b []byte) []byte {
 	b = append(b, '[')
-	for i1, e2 := range v {
+	for i1 := range v {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return b
@@ -1140,33 +1139,33 @@ func (v SystemEventParams) AppendJSON(b []byte) []byte {
 	if v.Roles != nil {
 		b = append(wire.AppendComma(b), `"roles":`...)
 		b = append(b, '[')
-		for i1, e2 := range v.Roles {
+		for i1 := range v.Roles {
 			if i1 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e2)
+			b = wire.AppendText(b, v.Roles[i1])
 		}
 		b = append(b, ']')
 	}
 	if v.Scopes != nil {
 		b = append(wire.AppendComma(b), `"scopes":`...)
 		b = append(b, '[')
-		for i3, e4 := range v.Scopes {
-			if i3 > 0 {
+		for i2 := range v.Scopes {
+			if i2 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e4)
+			b = wire.AppendText(b, v.Scopes[i2])
 		}
 		b = append(b, ']')
 	}
 	if v.Tags != nil {
 		b = append(wire.AppendComma(b), `"tags":`...)
 		b = append(b, '[')
-		for i5, e6 := range v.Tags {
-			if i5 > 0 {
+		for i3 := range v.Tags {
+			if i3 > 0 {
 				b = append(b, ',')
 			}
-			b = wire.AppendText(b, e6)
+			b = wire.AppendText(b, v.Tags[i3])
 		}
 		b = append(b, ']')
 	}

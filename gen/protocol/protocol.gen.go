@@ -19,6 +19,7 @@ package protocol
 
 import (
 	"fmt"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 

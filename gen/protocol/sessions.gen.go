@@ -4,6 +4,7 @@ package protocol
 
 import (
 	"context"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -12,8 +13,8 @@ type SessionKind string
 
 const (
 	SessionKindDirect  SessionKind = "direct"
-	SessionKindGroup   SessionKind = "group"
 	SessionKindGlobal  SessionKind = "global"
+	SessionKindGroup   SessionKind = "group"
 	SessionKindUnknown SessionKind = "unknown"
 )
 
@@ -205,7 +206,8 @@ type SessionsListParams struct {
 	// How many at most.
 	Limit wire.Opt[int64] `json:"limit,omitzero"`
 
-	// Only those whose name, label, subject, id or key contains this, whatever the case.
+	// Only those whose name, label, subject, id or key contains this, whatever the
+	// case.
 	Search wire.Opt[string] `json:"search,omitzero"`
 
 	// Only those that this session started.
@@ -247,10 +249,10 @@ type SessionsPreviewParams struct {
 type SessionPreviewStatus string
 
 const (
-	SessionPreviewStatusOk      SessionPreviewStatus = "ok"
 	SessionPreviewStatusEmpty   SessionPreviewStatus = "empty"
-	SessionPreviewStatusMissing SessionPreviewStatus = "missing"
 	SessionPreviewStatusError   SessionPreviewStatus = "error"
+	SessionPreviewStatusMissing SessionPreviewStatus = "missing"
+	SessionPreviewStatusOk      SessionPreviewStatus = "ok"
 )
 
 // One message in short.
@@ -358,7 +360,8 @@ type SessionsPatchParams struct {
 	// How deep in a chain of such sessions it is. null clears it.
 	SpawnDepth wire.OptNull[int64] `json:"spawnDepth,omitzero"`
 
-	// Key of the session that started this one; cannot be changed once set. null clears it.
+	// Key of the session that started this one; cannot be changed once set. null
+	// clears it.
 	SpawnedBy wire.OptNull[string] `json:"spawnedBy,omitzero"`
 
 	// off, minimal, low, medium or high. null clears it.
@@ -372,10 +375,10 @@ type SessionsPatchParams struct {
 type SessionsPatchParamsResponseUsage string
 
 const (
-	SessionsPatchParamsResponseUsageOff    SessionsPatchParamsResponseUsage = "off"
-	SessionsPatchParamsResponseUsageTokens SessionsPatchParamsResponseUsage = "tokens"
 	SessionsPatchParamsResponseUsageFull   SessionsPatchParamsResponseUsage = "full"
+	SessionsPatchParamsResponseUsageOff    SessionsPatchParamsResponseUsage = "off"
 	SessionsPatchParamsResponseUsageOn     SessionsPatchParamsResponseUsage = "on"
+	SessionsPatchParamsResponseUsageTokens SessionsPatchParamsResponseUsage = "tokens"
 )
 
 // Whether messages may start runs here. null clears it.
@@ -390,8 +393,8 @@ const (
 type SessionsPatchParamsGroupActivation string
 
 const (
-	SessionsPatchParamsGroupActivationMention SessionsPatchParamsGroupActivation = "mention"
 	SessionsPatchParamsGroupActivationAlways  SessionsPatchParamsGroupActivation = "always"
+	SessionsPatchParamsGroupActivationMention SessionsPatchParamsGroupActivation = "mention"
 )
 
 // A session's record.

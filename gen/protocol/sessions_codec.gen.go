@@ -3,8 +3,9 @@
 package protocol
 
 import (
-	"github.com/coderclaw/gateway/pkg/wire"
 	"strconv"
+
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // DecodeSessionKind reads one SessionKind strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
@@ -1212,11 +1213,10 @@ func (v *SessionsListResult) decode(d *wire.Decoder) bool {
 			}
 			v.Sessions = make([]SessionRow, 0, d.Hint(64))
 			for d.Element() {
-				var e1 SessionRow
-				if !e1.decode(d) {
+				v.Sessions = append(v.Sessions, *new(SessionRow))
+				if !v.Sessions[len(v.Sessions)-1].decode(d) {
 					return false
 				}
-				v.Sessions = append(v.Sessions, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1243,11 +1243,11 @@ func (v SessionsListResult) AppendJSON(b []byte) []byte {
 	b = v.Defaults.AppendJSON(b)
 	b = append(b, `,"sessions":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Sessions {
+	for i1 := range v.Sessions {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Sessions[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -1345,11 +1345,11 @@ func (v SessionsPreviewParams) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	b = append(b, `"keys":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Keys {
+	for i1 := range v.Keys {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.Keys[i1])
 	}
 	b = append(b, ']')
 	if v.Limit.Set {
@@ -1558,11 +1558,10 @@ func (v *SessionPreview) decode(d *wire.Decoder) bool {
 			}
 			v.Items = make([]SessionPreviewItem, 0, d.Hint(64))
 			for d.Element() {
-				var e1 SessionPreviewItem
-				if !e1.decode(d) {
+				v.Items = append(v.Items, *new(SessionPreviewItem))
+				if !v.Items[len(v.Items)-1].decode(d) {
 					return false
 				}
-				v.Items = append(v.Items, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1585,11 +1584,11 @@ func (v SessionPreview) AppendJSON(b []byte) []byte {
 	b = v.Status.AppendJSON(b)
 	b = append(b, `,"items":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Items {
+	for i1 := range v.Items {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Items[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -1654,11 +1653,10 @@ func (v *SessionsPreviewResult) decode(d *wire.Decoder) bool {
 			}
 			v.Previews = make([]SessionPreview, 0, d.Hint(64))
 			for d.Element() {
-				var e1 SessionPreview
-				if !e1.decode(d) {
+				v.Previews = append(v.Previews, *new(SessionPreview))
+				if !v.Previews[len(v.Previews)-1].decode(d) {
 					return false
 				}
-				v.Previews = append(v.Previews, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -1679,11 +1677,11 @@ func (v SessionsPreviewResult) AppendJSON(b []byte) []byte {
 	b = strconv.AppendInt(b, v.Ts, 10)
 	b = append(b, `,"previews":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Previews {
+	for i1 := range v.Previews {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = e2.AppendJSON(b)
+		b = v.Previews[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
 	return append(b, '}')
@@ -3456,11 +3454,11 @@ func (v SessionsDeleteResult) AppendJSON(b []byte) []byte {
 	b = strconv.AppendBool(b, v.Deleted)
 	b = append(b, `,"archived":`...)
 	b = append(b, '[')
-	for i1, e2 := range v.Archived {
+	for i1 := range v.Archived {
 		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, e2)
+		b = wire.AppendText(b, v.Archived[i1])
 	}
 	b = append(b, ']')
 	return append(b, '}')

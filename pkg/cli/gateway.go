@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -54,14 +55,22 @@ func (a *App) runGateway(c *cli.Context) error {
 	defer context.AfterFunc(ctx, stop)()
 
 	o := a.gatewayOptions(c)
-	o.Ready = func(url, tokenFile string) {
-		a.out.printf("%s listens on %s\n", a.out.style(bold, "coderclaw gateway"), a.out.style(green, url))
-		if tokenFile != "" {
-			a.out.printf("the secret for other machines and clients is in %s\n", tokenFile)
-		}
-		a.out.printf("talk to it from another terminal: %s\n", a.out.style(bold, a.nextCommand(c)))
-	}
+	o.Ready = func(url, tokenFile string) { a.printReady(c, url, tokenFile) }
 	return a.Gateway(ctx, o)
+}
+
+// printReady tells a person where the gateway is and how to go on. Where the log is
+// JSON for a program, standard output holds nothing else.
+func (a *App) printReady(c *cli.Context, url, tokenFile string) {
+	out, paint := a.Stderr, a.out.errStyle
+	if a.out.outIsTTY {
+		out, paint = a.Stdout, a.out.style
+	}
+	fmt.Fprintf(out, "%s listens on %s\n", paint(bold, "coderclaw gateway"), paint(green, url))
+	if tokenFile != "" {
+		fmt.Fprintf(out, "the secret for other machines and clients is in %s\n", tokenFile)
+	}
+	fmt.Fprintf(out, "talk to it from another terminal: %s\n", paint(bold, a.nextCommand(c)))
 }
 
 func (a *App) gatewayOptions(c *cli.Context) GatewayOptions {

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -78,11 +80,31 @@ func (a *App) followLogs(ctx context.Context, gateway wire.Caller, params protoc
 	}
 }
 
+// printLines prints log lines for a person, or as they are with --json.
 func (a *App) printLines(lines []string) {
 	for _, line := range lines {
-		if a.out.outIsTTY {
-			line = clean(line)
+		if !a.out.json {
+			line = clean(readableLine(line))
 		}
 		a.out.printf("%s\n", line)
 	}
+}
+
+// readableLine turns a line of the log's JSON into time, level and message. The
+// message is in "1", where the clients of protocol 3 look for it; a line of another
+// shape stays as it is.
+func readableLine(line string) string {
+	var entry struct {
+		Time  time.Time `json:"time"`
+		Level string    `json:"level"`
+		Text  string    `json:"1"`
+		Msg   string    `json:"msg"`
+	}
+	if json.Unmarshal([]byte(line), &entry) != nil || entry.Time.IsZero() {
+		return line
+	}
+	if entry.Text == "" {
+		entry.Text = entry.Msg
+	}
+	return fmt.Sprintf("%s %-5s %s", entry.Time.Local().Format("2006-01-02 15:04:05.000"), entry.Level, entry.Text)
 }

@@ -44,7 +44,7 @@ func (a *App) printStatus(hello protocol.HelloOk, s protocol.StatusSummary, mode
 		model += fmt.Sprintf(" (%d tokens of context)", n)
 	}
 	err := a.out.facts(
-		[2]string{"gateway", fmt.Sprintf("%s on %s, protocol %d, up %s", hello.Server.Version, hello.Server.Host.Or("this host"), hello.Protocol, span(time.Duration(snap.UptimeMs)*time.Millisecond))},
+		[2]string{"gateway", fmt.Sprintf("version %s on %s, protocol %d, up %s", hello.Server.Version, hello.Server.Host.Or("this host"), hello.Protocol, span(time.Duration(snap.UptimeMs)*time.Millisecond))},
 		[2]string{"state", snap.StateDir.Or("")},
 		[2]string{"config", snap.ConfigPath.Or("")},
 		[2]string{"model", model},
@@ -69,7 +69,11 @@ func (a *App) printStatus(hello protocol.HelloOk, s protocol.StatusSummary, mode
 	return a.out.table([]string{"SESSION", "KIND", "ACTIVE", "MODEL", "CONTEXT USED"}, rows)
 }
 
+// modelNames lists the models when there is a choice.
 func modelNames(models []protocol.ModelChoice) string {
+	if len(models) < 2 {
+		return ""
+	}
 	names := make([]string, 0, len(models))
 	for _, m := range models {
 		names = append(names, m.Provider+"/"+m.ID)

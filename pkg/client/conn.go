@@ -25,7 +25,8 @@ type Conn struct {
 	hello  protocol.HelloOk
 	log    *slog.Logger
 	events *eventQueue
-	heard  atomic.Int64 // UnixNano of the last frame
+	staged map[string]bool // methods that answer twice
+	heard  atomic.Int64    // UnixNano of the last frame
 	lastID atomic.Uint64
 
 	mu      sync.Mutex
@@ -46,6 +47,7 @@ func newConn(ws *websocket.Conn, o *Options, hello protocol.HelloOk, prev *Conn)
 	c := &Conn{
 		ws: ws, o: o, hello: hello, log: o.Log,
 		events:  newEventQueue(),
+		staged:  stagedMethods(),
 		pending: map[string]chan inbound{},
 		ended:   make(chan struct{}),
 		quiet:   make(chan struct{}),
@@ -110,7 +112,7 @@ func (c *Conn) Call(ctx context.Context, method string, params []byte, ack func(
 	if err := c.write(frame); err != nil {
 		return nil, err
 	}
-	staged := ack != nil || isStaged(method)
+	staged := ack != nil || c.staged[method]
 	for {
 		select {
 		case f := <-responses:
@@ -132,21 +134,24 @@ func (c *Conn) Call(ctx context.Context, method string, params []byte, ack func(
 	}
 }
 
-// isStaged reports whether the schema says that the method answers twice.
-func isStaged(method string) bool {
+// stagedMethods returns the methods that answer twice, as the schema says.
+func stagedMethods() map[string]bool {
+	staged := map[string]bool{}
 	for _, m := range protocol.Methods() {
-		if m.Name == method {
-			return m.Staged
+		if m.Staged {
+			staged[m.Name] = true
 		}
 	}
-	return false
+	return staged
 }
 
 // isAccepted tells a staged method's ack from its result: the status of the ack
 // is the one that every client of protocol 3 looks for (spec 13).
 func isAccepted(payload []byte) bool {
-	ack, err := protocol.DecodeAgentAcceptedOpen(payload)
-	return err == nil && string(ack.Status) == "accepted"
+	var ack struct {
+		Status string `json:"status"`
+	}
+	return json.Unmarshal(payload, &ack) == nil && ack.Status == statusAccepted
 }
 
 func (c *Conn) expect(id uint64) (chan inbound, error) {

@@ -47,10 +47,11 @@ func (f *inbound) event() Event {
 	return e
 }
 
-// The kinds of frame (spec 1).
+// The kinds of frame (spec 1), and what the ack of a staged method says.
 const (
-	frameResponse = "res"
-	frameEvent    = "event"
+	frameResponse  = "res"
+	frameEvent     = "event"
+	statusAccepted = "accepted"
 )
 
 // appendRequest encodes a request frame. params is JSON or empty.

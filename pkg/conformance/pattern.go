@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 )
@@ -123,7 +124,7 @@ func (vars variables) matchValue(path string, pattern, got any) string {
 		}
 		return vars.matchArray(path, p, g)
 	default:
-		if show(pattern) != show(got) {
+		if pattern != got {
 			return differs()
 		}
 	}
@@ -183,7 +184,7 @@ func (vars variables) matchString(pattern string, got any) bool {
 			vars[pattern] = got
 			return true
 		}
-		return show(bound) == show(got)
+		return reflect.DeepEqual(bound, got)
 	}
 	return isText && text == fmt.Sprint(vars.fillValue(pattern))
 }
@@ -197,13 +198,16 @@ func orRoot(path string) string {
 
 // show renders a value for a message, cut to a readable length.
 func show(v any) string {
-	raw, err := json.Marshal(v)
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return fmt.Sprint(v)
 	}
+	text := strings.TrimSuffix(b.String(), "\n")
 	const readable = 400
-	if len(raw) > readable {
-		return string(raw[:readable]) + "..."
+	if len(text) > readable {
+		return text[:readable] + "..."
 	}
-	return string(raw)
+	return text
 }

@@ -150,7 +150,7 @@ func (d *Daemon) build() error {
 		host = "localhost"
 	}
 	d.guard, err = identity.New(identity.Config{
-		DB: d.db, Log: d.log, Token: token, Hostname: host, Port: d.port,
+		DB: d.db, Log: d.log, Token: token, Hostname: host,
 		AllowedHosts:         d.settings.Gateway.AllowedHosts,
 		AllowedOrigins:       d.settings.Gateway.ControlUI.AllowedOrigins,
 		AllowLegacySignature: d.settings.Gateway.Auth.AllowLegacySignature,

@@ -147,6 +147,12 @@ func (c *conn) awaitHandlers(d time.Duration) {
 // the socket with unread input would reset the connection, and the peer might
 // lose the close frame.
 func (c *conn) linger(patience time.Duration) {
+	if c.out.lost {
+		if tcp, ok := c.socket.(interface{ SetLinger(sec int) error }); ok {
+			_ = tcp.SetLinger(0) // what the kernel holds is not worth its memory
+		}
+		return
+	}
 	if c.ending.code == 0 {
 		return
 	}

@@ -182,7 +182,7 @@ func mayReceive(p *wire.Peer, audience string) bool {
 }
 
 // hello builds hello-ok. Without operator.read the snapshot tells neither who is
-// there nor how things are nor where files lie, but keeps its shape.
+// there nor how things are nor where files lie.
 func (g *Gateway) hello(p *wire.Peer, grant identity.Grant) protocol.HelloOk {
 	// Read first, so that the state is never older than its version says.
 	version := protocol.StateVersion{

@@ -25,6 +25,7 @@ type outbox struct {
 	stall time.Duration
 	wake  chan struct{} // one token: something changed for the writer
 	done  chan struct{} // closed when run has returned
+	lost  bool          // not everything could be written; read after done
 	size  atomic.Int64  // bytes queued or being written
 
 	mu      sync.Mutex
@@ -34,7 +35,7 @@ type outbox struct {
 	held    bool      // push goes to queue, but the writer waits for release
 	closing []byte    // the close frame; nil while open
 	closeBy time.Time // when the writer gives up, once closing is set
-	abandon bool      // drop the queue, write only what is half written
+	abandon bool      // drop the queue, write only what is half written, off the books
 }
 
 // A verdict tells what became of a frame.
@@ -170,13 +171,21 @@ func (o *outbox) close(frame []byte, by time.Time, abandon bool) bool {
 	if o.closing != nil {
 		return false
 	}
-	o.closing, o.closeBy, o.abandon = frame, by, abandon
+	o.closing, o.closeBy = frame, by
 	if abandon || o.held {
 		o.dropLocked(o.queue)
 		o.queue = nil
 	}
 	// A write may be under way, with a deadline of its own.
-	_ = o.conn.SetWriteDeadline(by)
+	if abandon {
+		_ = o.conn.SetWriteDeadline(past)
+		// What the writer has taken is dropped as soon as it runs. It is counted
+		// no more from now on, or others would be cut off for this one's bytes.
+		o.freedLocked(int(o.size.Load()))
+		o.abandon = true
+	} else {
+		_ = o.conn.SetWriteDeadline(by)
+	}
 	o.signal()
 	o.room.Broadcast()
 	return true
@@ -189,7 +198,11 @@ func (o *outbox) signal() {
 	}
 }
 
+// freedLocked takes n written or dropped bytes off the books.
 func (o *outbox) freedLocked(n int) {
+	if o.abandon {
+		return // all were taken off then
+	}
 	o.size.Add(int64(-n))
 	o.total.Add(int64(-n))
 	o.room.Broadcast()

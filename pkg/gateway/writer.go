@@ -24,18 +24,18 @@ type writer struct {
 // run writes until the outbox is closed and everything is out, or until the
 // socket fails. When the peer takes nothing for too long it calls onStall, which
 // is expected to close the outbox. The caller closes the outbox when run returns.
-func (o *outbox) run(onStall func()) error {
+func (o *outbox) run(onStall func()) (err error) {
 	w := writer{outbox: o}
 	defer close(o.done)
-	defer w.finish()
+	defer func() { w.finish(err != nil) }()
 	for {
 		last := w.take()
 		for len(w.frames)+len(w.control) > 0 {
-			n, err := w.write()
+			n, failure := w.write()
 			switch {
-			case err == nil:
-			case !errors.Is(err, os.ErrDeadlineExceeded):
-				return err
+			case failure == nil:
+			case !errors.Is(failure, os.ErrDeadlineExceeded):
+				return failure
 			case w.overdue():
 				return errStalled
 			case n == 0 && !w.isClosing():
@@ -155,7 +155,8 @@ func (w *writer) trim() {
 
 // finish takes what could not be written off the books and makes sure that
 // nothing is queued any more.
-func (w *writer) finish() {
+func (w *writer) finish(lost bool) {
+	w.lost = lost
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closing == nil {

@@ -53,9 +53,6 @@ type Config struct {
 	AllowedOrigins []string
 	// Hostname is the machine's name; it is allowed, and so is hostname.local.
 	Hostname string
-	// Port is where the gateway listens. It decides nothing today: an Origin is
-	// compared with the Host header, which carries the port the browser dialled.
-	Port int
 	// AllowLegacySignature accepts, from local peers, signatures of the first form,
 	// which do not cover the challenge, if they are at most 120 s old.
 	AllowLegacySignature bool

@@ -45,8 +45,8 @@ func newFixture(t testing.TB, change func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{dir: t.TempDir(), log: &bytes.Buffer{}}
 	f.cfg = Config{
-		Token:    settings.NewSecret(testToken),
-		Hostname: "Workbench", Port: 18789,
+		Token:          settings.NewSecret(testToken),
+		Hostname:       "Workbench",
 		AllowedHosts:   []string{"gw.example.com"},
 		AllowedOrigins: []string{"https://ui.example.com"},
 		Log:            slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

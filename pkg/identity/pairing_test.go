@@ -60,6 +60,25 @@ func TestDeviceTokenIsBoundToItsDeviceAndRole(t *testing.T) {
 	require.False(t, f.BearerOK(token))
 }
 
+// What a person took back later is gone from the tokens given out before.
+func TestDeviceTokenIsNoWiderThanWhatIsApprovedNow(t *testing.T) {
+	f := newFixture(t, nil)
+	d := newFakeDevice()
+	token := f.grant(t, attempt(d.signs())).Auth.V.DeviceToken
+	require.NoError(t, f.db.Update(context.Background(), func(tx *store.Tx) error {
+		stored, _, err := devices.Get(tx, d.id())
+		if err != nil {
+			return err
+		}
+		stored.Roles[protocol.RoleOperator].Scopes = []string{protocol.ScopeOperatorRead}
+		return devices.Put(tx, d.id(), stored)
+	}))
+	r := f.refusal(t, attempt(withToken(token), d.signs()))
+	require.Equal(t, "NOT_PAIRED", r.Err.Code)
+	require.Contains(t, f.waiting(t), details(t, r)["requestId"])
+	f.grant(t, attempt(withScopes(protocol.ScopeOperatorRead), withToken(token), d.signs()))
+}
+
 // Clients overwrite their stored token from every hello-ok, so it is never narrower
 // than what was approved.
 func TestMintedTokenCarriesAllApprovedScopes(t *testing.T) {

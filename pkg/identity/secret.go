@@ -36,7 +36,7 @@ type proof struct {
 func (s sharedSecret) judge(auth protocol.ConnectAuth, client protocol.ConnectClient) proof {
 	token, _ := auth.Token.Get()
 	password, _ := auth.Password.Get()
-	p := proof{ok: token != "" && s.matches(token), offered: token != "" || password != ""}
+	p := proof{ok: s.matches(token), offered: token != "" || password != ""}
 	switch {
 	case p.ok:
 	case token == "":

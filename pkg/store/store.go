@@ -146,6 +146,9 @@ func prepareDir(dir string, log *slog.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
+	if err := refuseNetwork(dir); err != nil {
+		return err
+	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)

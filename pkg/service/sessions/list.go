@@ -19,6 +19,8 @@ const (
 	listPath = "(multiple)"
 	// titleCharsMax bounds a derived title.
 	titleCharsMax = 60
+	// titleBytesRead is how much of a message may become its title.
+	titleBytesRead = 4096
 	// titleMessages is how many messages are searched for one of the user's.
 	titleMessages = 10
 	// lastMessages is how many messages are searched for one to preview.
@@ -171,7 +173,8 @@ func (s *Service) title(e session.Entry) (string, error) {
 		return "", err
 	}
 	for _, m := range messages {
-		if text := strings.Join(strings.Fields(m.Text), " "); m.Role == "user" && text != "" {
+		start := strings.ToValidUTF8(m.Text[:min(len(m.Text), titleBytesRead)], "")
+		if text := strings.Join(strings.Fields(start), " "); m.Role == "user" && text != "" {
 			return cutTitle(text), nil
 		}
 	}
@@ -192,12 +195,19 @@ func cutTitle(text string) string {
 	return short + "…"
 }
 
-// cut shortens a text to so many characters, three dots included.
+// cut shortens a text to so many characters, three dots included. It does not
+// copy the text: a message may have 25 MiB.
 func cut(text string, charsMax int) string {
-	if len(text) <= charsMax || utf8.RuneCountInString(text) <= charsMax {
-		return text
+	n, end := 0, 0
+	for i := range text {
+		if n == charsMax-3 {
+			end = i
+		}
+		if n++; n > charsMax {
+			return text[:end] + "..."
+		}
 	}
-	return string([]rune(text)[:charsMax-3]) + "..."
+	return text
 }
 
 // silent reports whether the message is an agent's way of saying nothing.

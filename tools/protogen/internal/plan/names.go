@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"maps"
 	"strings"
 	"unicode"
 )
@@ -67,7 +66,3 @@ func words(s string) []string {
 func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
 func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 func isAlnum(c byte) bool { return isUpper(c) || isLower(c) || '0' <= c && c <= '9' }
-
-// Initialisms returns the words that are written in capitals, by their lower-case
-// spelling, in a fresh map.
-func Initialisms() map[string]string { return maps.Clone(initialisms) }

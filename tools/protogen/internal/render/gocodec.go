@@ -222,16 +222,22 @@ func scalarCall(t *plan.Type, dst string) string {
 
 func (c *codec) array(t *plan.Type, dst string) {
 	item := c.name("e")
-	most := 1024
+	most := 1024 // elements to make room for on the strength of a guess
 	if k := t.Elem.Kind; k == plan.Ref || k == plan.Nullable {
 		most = 64
 	}
 	c.f("if !d.OpenArray() { return false }")
 	c.f("%s = make(%s, 0, d.Hint(%d))", dst, goType(t), most)
 	c.f("for d.Element() {")
-	c.f("var %s %s", item, goType(t.Elem))
-	c.read(t.Elem, item)
-	c.f("%s = append(%s, %s)", dst, dst, item)
+	if t.Elem.Kind == plan.Ref {
+		// A struct is decoded where it stays.
+		c.f("%s = append(%s, *new(%s))", dst, dst, goType(t.Elem))
+		c.read(t.Elem, dst+"[len("+dst+")-1]")
+	} else {
+		c.f("var %s %s", item, goType(t.Elem))
+		c.read(t.Elem, item)
+		c.f("%s = append(%s, %s)", dst, dst, item)
+	}
 	c.f("}")
 	faults := []string{"!d.CloseArray()"}
 	if n := t.Schema.MinItems; n != "" && n != "0" {

@@ -120,11 +120,11 @@ func (c *codec) write(t *plan.Type, x string) {
 		c.f("b = append(b, \"null\"...)")
 		c.f("}")
 	case plan.Array:
-		i, item := c.name("i"), c.name("e")
+		i := c.name("i")
 		c.f("b = append(b, '[')")
-		c.f("for %s, %s := range %s {", i, item, x)
+		c.f("for %s := range %s {", i, x)
 		c.f("if %s > 0 { b = append(b, ',') }", i)
-		c.write(t.Elem, item)
+		c.write(t.Elem, x+"["+i+"]")
 		c.f("}")
 		c.f("b = append(b, ']')")
 	case plan.Map:

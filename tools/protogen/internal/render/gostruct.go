@@ -5,8 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -20,39 +18,58 @@ import (
 // a lowered schema: every member already has its Go type and name, so the library
 // decides neither, and what it reads differently from JSON Schema (unions, null,
 // closed objects, constants, bounds) never reaches it. It sorts struct fields by name.
-// An object without members, which it would print as a map, is printed here.
+// It would spell our names its own way, so it sees placeholders for types, and constants
+// are renamed by their value. An object without members, which it would print as a map,
+// is printed here.
 
 // goStructs returns the declaration of every struct and enum by its name.
 func goStructs(pkg *plan.Package) (map[string]string, error) {
 	out := map[string]string{}
-	defs := schemas.Definitions{}
+	lowered := map[string]*schemas.Type{}
+	named := map[string]*plan.Def{}
 	for _, d := range pkg.Domains {
 		for _, def := range d.Types {
+			alias := placeholder(len(named))
 			switch {
 			case def.Type.Kind == plan.Object && len(def.Type.Fields) == 0:
 				out[def.Name] = "type " + def.Name + " struct{}"
+				continue
 			case def.Type.Kind == plan.Object:
-				defs[def.Name] = lowerObject(def.Type)
+				lowered[alias] = lowerObject(def.Type)
 			case def.Type.Kind == plan.Enum:
-				defs[def.Name] = lowerEnum(def.Type)
+				lowered[alias] = lowerEnum(def.Type)
+			default:
+				continue
 			}
+			named[alias] = def
 		}
 	}
-	source, err := printLowered(defs)
+	source, err := printLowered(lowered)
 	if err != nil {
 		return nil, fmt.Errorf("go-jsonschema: %w", err)
 	}
-	printed, err := declarations(source)
+	printed, err := declarations(source, named)
 	if err != nil {
 		return nil, fmt.Errorf("go-jsonschema: %w", err)
 	}
-	for name := range defs {
-		if printed[name] == "" {
-			return nil, fmt.Errorf("go-jsonschema printed no type %s", name)
+	for alias, def := range named {
+		if printed[alias] == "" {
+			return nil, fmt.Errorf("go-jsonschema printed no type for %s", def.Name)
 		}
-		out[name] = printed[name]
+		out[def.Name] = printed[alias]
 	}
-	return out, checkEnums(pkg, out)
+	return out, nil
+}
+
+// placeholder returns the name under which the library sees definition number n: one
+// word of letters, so that it is left as it is.
+func placeholder(n int) string {
+	name := ""
+	for range 4 {
+		name = string(rune('a'+n%26)) + name
+		n /= 26
+	}
+	return "Zz" + name
 }
 
 func lowerObject(t *plan.Type) *schemas.Type {
@@ -61,7 +78,7 @@ func lowerObject(t *plan.Type) *schemas.Type {
 		name, typ := f.GoName, goFieldType(f)
 		low.Properties[f.JSON] = &schemas.Type{
 			Type:        schemas.TypeList{"string"},
-			Description: strings.Join(wrap(f.Doc, 96), "\n"),
+			Description: f.Doc,
 			GoJSONSchemaExtension: &schemas.GoJSONSchemaExtension{
 				Type: &typ, Identifier: &name, Nillable: !f.Required,
 			},
@@ -88,7 +105,6 @@ func printLowered(defs schemas.Definitions) ([]byte, error) {
 	g, err := generator.New(generator.Config{
 		DefaultPackageName:        "protocol",
 		DefaultOutputName:         file,
-		Capitalizations:           slices.Sorted(maps.Values(plan.Initialisms())),
 		Tags:                      []string{"json"},
 		OnlyModels:                true,
 		DisableOmitEmpty:          true,
@@ -111,18 +127,15 @@ func printLowered(defs schemas.Definitions) ([]byte, error) {
 	return sources[file], nil
 }
 
-// declarations cuts a Go file into its types: the text of each declaration with the
-// constants of that type.
-func declarations(source []byte) (map[string]string, error) {
+// declarations cuts a Go file into its types, by placeholder: the text of each type
+// under its real name, with its constants.
+func declarations(source []byte, named map[string]*plan.Def) (map[string]string, error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, "", source, parser.ParseComments)
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]string{}
-	text := func(n ast.Node) string {
-		return string(source[fset.Position(n.Pos()).Offset:fset.Position(n.End()).Offset])
-	}
+	out, consts := map[string]string{}, map[string]string{}
 	for _, decl := range file.Decls {
 		d, ok := decl.(*ast.GenDecl)
 		if !ok {
@@ -131,28 +144,40 @@ func declarations(source []byte) (map[string]string, error) {
 		for _, spec := range d.Specs {
 			switch s := spec.(type) {
 			case *ast.TypeSpec:
-				out[s.Name.Name] = "type " + text(s) + "\n" + out[s.Name.Name]
-			case *ast.ValueSpec:
-				if id, ok := s.Type.(*ast.Ident); ok && d.Tok == token.CONST {
-					out[id.Name] += "\nconst " + text(s)
+				if def := named[s.Name.Name]; def != nil {
+					body := source[fset.Position(s.Type.Pos()).Offset:fset.Position(s.Type.End()).Offset]
+					out[s.Name.Name] = "type " + def.Name + " " + string(body)
 				}
+			case *ast.ValueSpec:
+				alias, line := constant(s, named)
+				consts[alias] += line
 			}
+		}
+	}
+	for alias, lines := range consts {
+		if alias != "" {
+			out[alias] += "\n\nconst (\n" + lines + ")"
 		}
 	}
 	return out, nil
 }
 
-// checkEnums fails when the library calls a constant by another name than the plan:
-// the plan's names are the ones that were checked for collisions.
-func checkEnums(pkg *plan.Package, printed map[string]string) error {
-	for _, d := range pkg.Domains {
-		for _, def := range d.Types {
-			for _, v := range def.Type.Values {
-				if !strings.Contains(printed[def.Name], v.GoName+" "+def.Name+" = "+strconv.Quote(v.Value)) {
-					return fmt.Errorf("go-jsonschema does not call %q of %s by the planned name %s:\n%s", v.Value, def.Name, v.GoName, printed[def.Name])
-				}
-			}
+// constant returns the placeholder of an enum constant's type and its line under the
+// planned name.
+func constant(s *ast.ValueSpec, named map[string]*plan.Def) (alias, line string) {
+	id, ok := s.Type.(*ast.Ident)
+	if !ok || named[id.Name] == nil || len(s.Values) != 1 {
+		return "", ""
+	}
+	literal, ok := s.Values[0].(*ast.BasicLit)
+	if !ok {
+		return "", ""
+	}
+	def := named[id.Name]
+	for _, v := range def.Type.Values {
+		if strconv.Quote(v.Value) == literal.Value {
+			return id.Name, v.GoName + " " + def.Name + " = " + literal.Value + "\n"
 		}
 	}
-	return nil
+	return "", ""
 }
