@@ -60,6 +60,7 @@ type chat struct {
 
 	run     *run // nil between answers
 	ready   bool // connected at least once
+	spoken  bool // an answer was printed
 	leaving bool // end of input: leave when the answer is there
 	queue   []string
 	left    error // what a failed answer makes the command's exit code
@@ -87,7 +88,7 @@ func (a *App) runChat(c *cli.Context) error {
 		a:        a,
 		key:      c.String("session-key"),
 		thinking: optional(c.String("thinking")),
-		prompts:  isTerminal(a.Stdin) && a.out.errIsTTY,
+		prompts:  isTerminal(a.Stdin),
 		notices:  make(chan notice),
 		lines:    make(chan string),
 		signals:  make(chan os.Signal, 4),
@@ -265,6 +266,9 @@ func (ch *chat) abort(ctx context.Context) {
 
 // send sends a message under an idempotency key, which names the run too.
 func (ch *chat) send(ctx context.Context, message, key string) {
+	if ch.spoken && !ch.a.out.json {
+		ch.a.out.printf("\n") // between two answers
+	}
 	ch.run = &run{show: &answer{out: ch.a.out, runID: key, mute: ch.a.out.json}, message: message}
 	ch.ask(ctx)
 }
@@ -389,6 +393,7 @@ func (ch *chat) end(text, note string) *answer {
 	show := ch.run.show
 	show.done(text)
 	ch.run = nil
+	ch.spoken = ch.spoken || show.shown()
 	if ch.a.out.json {
 		_ = ch.a.out.line(struct {
 			RunID string `json:"runId"`

@@ -106,7 +106,8 @@ func describe(err error) failure {
 	case errors.As(err, &refused):
 		f.Exit = exitRefused
 		f.Message = fmt.Sprintf("the gateway at %s refused: %s", refused.URL, refused.Err.Message)
-		f.Hint = refusalHint(refused)
+		errors.As(err, &target)
+		f.Hint = refusalHint(refused, target)
 	case errors.As(err, &target):
 		f.Exit = exitConnect
 		describeTarget(&f, target)
@@ -124,7 +125,7 @@ func describe(err error) failure {
 	return f
 }
 
-// describeTarget words the ways in which no connection comes about.
+// describeTarget words the ways in which a connection does not come about.
 func describeTarget(f *failure, e *targetError) {
 	var dns *net.DNSError
 	switch {
@@ -151,7 +152,7 @@ func describeTarget(f *failure, e *targetError) {
 
 // refusalHint says what to do about a refused connect. The details code decides;
 // gateways without details are told apart by their words.
-func refusalHint(e *client.RefusedError) string {
+func refusalHint(e *client.RefusedError, t *targetError) string {
 	detail, message := detailCode(e.Err), strings.ToLower(e.Err.Message)
 	switch {
 	case e.TokenDropped:
@@ -161,11 +162,25 @@ func refusalHint(e *client.RefusedError) string {
 	case e.Err.Code == protocol.ErrorNotPaired:
 		return "this device has to be approved on the gateway's machine"
 	case strings.Contains(message, "token missing"), strings.Contains(message, "token mismatch"):
-		return "the gateway's secret is in gateway.token in its state directory, or in its config: pass it with --token or CODERCLAW_GATEWAY_TOKEN"
+		return tokenHint(t)
 	case strings.Contains(message, "host not allowed"):
 		return "address it by IP or localhost, or add the name to gateway.allowedHosts in its config"
 	}
 	return ""
+}
+
+// tokenHint says which token was sent and where the right one is.
+func tokenHint(t *targetError) string {
+	const right = "the gateway's secret is in gateway.token in its state directory, or in its config"
+	switch {
+	case t == nil:
+		return right
+	case t.tokenFrom != "":
+		return fmt.Sprintf("the token came from %s; %s", t.tokenFrom, right)
+	case !t.local:
+		return "no token was sent: with --url another gateway's must be given with --token; " + right
+	}
+	return fmt.Sprintf("no token was found in %s: %s; give it with --token or CODERCLAW_GATEWAY_TOKEN", t.stateDir, right)
 }
 
 func isScopeRefusal(e *wire.Error) bool {

@@ -25,18 +25,19 @@ import (
 
 // target is the gateway that a command talks to.
 type target struct {
-	url      string
-	token    string
-	stateDir string
+	url   string
+	token string
+	// tokenFrom says where token was found.
+	tokenFrom string
+	stateDir  string
 	// local reports whether it is the gateway of this state directory.
 	local bool
 }
 
 // targetError says that no connection to the target came about.
 type targetError struct {
-	url   string
-	local bool
-	err   error
+	target
+	err error
 }
 
 func (e *targetError) Error() string { return e.err.Error() }
@@ -66,11 +67,11 @@ func (a *App) target(c *cli.Context) (target, error) {
 		t.local = addr.Loopback && addr.Port() == strconv.Itoa(port)
 	}
 	if token, ok := globalString(c, flagToken); ok {
-		t.token = token
+		t.token, t.tokenFrom = token, "--token"
 		return t, nil
 	}
 	if token := strings.TrimSpace(getenv("CODERCLAW_GATEWAY_TOKEN")); token != "" {
-		t.token = token
+		t.token, t.tokenFrom = token, "CODERCLAW_GATEWAY_TOKEN"
 		return t, nil
 	}
 	if !t.local {
@@ -80,14 +81,14 @@ func (a *App) target(c *cli.Context) (target, error) {
 		return t, confErr
 	}
 	if conf.Gateway.Auth.Token.IsSet() {
-		t.token = conf.Gateway.Auth.Token.Reveal()
+		t.token, t.tokenFrom = conf.Gateway.Auth.Token.Reveal(), configPath
 		return t, nil
 	}
 	token, err := settings.ReadToken(stateDir, slog.New(slog.DiscardHandler))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return t, err
 	}
-	t.token = token.Reveal()
+	t.token, t.tokenFrom = token.Reveal(), filepath.Join(stateDir, settings.TokenFileName)
 	return t, nil
 }
 
@@ -178,5 +179,5 @@ func (t target) wrap(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &targetError{url: t.url, local: t.local, err: err}
+	return &targetError{t, err}
 }

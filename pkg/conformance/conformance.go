@@ -86,7 +86,9 @@ type Case struct {
 	Name string
 	// silent conversations only wait; they run beside the others.
 	silent bool
-	run    func(ctx context.Context, target Target) Outcome
+	// final conversations end the gateway; they wait for the silent ones.
+	final bool
+	run   func(ctx context.Context, target Target) Outcome
 }
 
 // Run runs the cases against the target and reports each by name, in the order
@@ -106,6 +108,9 @@ func Run(ctx context.Context, target Target, cases []Case) Report {
 		if err := ctx.Err(); err != nil {
 			outcomes[i] = failed(c.Name, fmt.Sprintf("not run: %v", err))
 			continue
+		}
+		if c.final {
+			waiting.Wait()
 		}
 		outcomes[i] = c.run(ctx, target)
 	}

@@ -29,26 +29,27 @@ import (
 //	! disconnect                      close our end
 //
 // A line of a connection other than the first one begins with its name: bob>,
-// bob<, ! disconnect bob. connect takes the options id and mode (of the client;
-// default test), role, scopes, caps, token (default: the gateway's; token=device
-// uses the device token of the last hello-ok, token= none) and device=none. Unless the next
-// line of the connection begins with < it must succeed. Each name is one device,
+// bob<, ! disconnect bob. connect takes the options id and mode (of the client,
+// test unless given), role, scopes, caps, token (the gateway's unless given; device
+// is the token of the last hello-ok, none is none) and device=none. It must succeed
+// unless the next line of the connection begins with <. Each name is one device,
 // also after a restart. hello is another word for ok in answer to connect.
 //
 // An ok or error answers the last request of the connection; a number after the
 // arrow names a request (>1, <1) when several are open, and a second < ok is the
 // second answer. Events are found in the order written, those between them do
 // not matter; < no event looks at everything received so far, which is complete
-// for everything that happened before the last answered request.
+// for everything that happened before the last answered request. Whatever is
+// written, the seq of a connection's events has to count without a gap.
 //
 // Values are JSON. A pattern object needs the members it names and may have
 // others; a pattern array matches element by element, and the element "..."
-// stands for any number of elements. In strings, "<string>", "<int>", "<number>", "<bool>",
-// "<uuid>", "<any>" match by kind, "<absent>" matches a missing member, "<~re>"
-// a regular expression; $name is a variable: in a pattern it takes the value on
-// first sight and must equal it later, in params it is put in, as a fresh UUID on
-// first sight. $session is a session key of this run alone, $token the gateway's
-// token.
+// stands for any number of elements. "<string>", "<int>", "<number>", "<bool>",
+// "<uuid>" and "<any>" match by kind, "<absent>" matches a missing member,
+// "<~re>" a regular expression. $name is a variable: in a pattern it takes the
+// value on first sight and must equal it later; in params it is put in, a fresh
+// UUID on first sight. $session is a session key of this run alone, $token the
+// gateway's token.
 type Conversation struct {
 	// Name is the file's path below the directory, such as chat/send.txtar.
 	Name string

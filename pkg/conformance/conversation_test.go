@@ -117,6 +117,11 @@ func parrot(w http.ResponseWriter, r *http.Request) {
 				"payload": map[string]any{"type": "hello-ok", "auth": map[string]any{"deviceToken": "d"}, "params": req.Params}})
 		case "fail":
 			say(map[string]any{"type": "res", "id": req.ID, "ok": false, "error": map[string]any{"code": "X", "message": "no", "details": req.Params}})
+		case "skip":
+			say(map[string]any{"type": "event", "event": "said", "seq": 4})
+			say(map[string]any{"type": "event", "event": "said"})
+			say(map[string]any{"type": "event", "event": "said", "seq": 6})
+			say(map[string]any{"type": "res", "id": req.ID, "ok": true})
 		case "leave":
 			_ = ws.Close(1008, "bye")
 			return
@@ -138,6 +143,7 @@ func TestConversation(t *testing.T) {
 		"two open requests":  {"connect\n>1 say {\"a\":1}\n>2 say {\"a\":2}\n<1 ok {\"a\":1}\n<2 ok {\"a\":2}", ""},
 		"two connections":    {"connect\nconnect bob\nbob> say {\"a\":1}\nbob< ok\nbob< event said {\"a\":1}\n> say\n< ok\n< no event said {\"a\":1}", ""},
 		"refusal":            {"connect\n> fail {\"why\":1}\n< error X \"no\" {\"why\":1}", ""},
+		"refusal of $x":      {"connect\n> say {\"a\":\"no\"}\n< ok {\"a\":\"$x\"}\n> fail\n< error X \"$x\"", ""},
 		"close":              {"connect\n> leave\n< close 1008 \"bye\"", ""},
 		"disconnect":         {"connect\n! disconnect\nconnect\n> say\n< ok", ""},
 		"restart":            {"connect\n! restart\nconnect\n> say\n< ok", ""},
@@ -149,6 +155,8 @@ func TestConversation(t *testing.T) {
 		"event differs":      {"connect\n> say {\"a\":1}\n< event said {\"a\":3}", "the last one differs at /a: 1 instead of 3"},
 		"forbidden event":    {"connect\n> say {\"a\":1}\n< ok\n< no event said", `line 7: event said came: {"a":1}`},
 		"other close":        {"connect\n> leave\n< close 1000 \"\"", `line 6: closed with 1008 "bye"`},
+		"gap":                {"connect\n> skip\n< ok", "main: seq jumps from 4 to 6 at event said"},
+		"gap before leaving": {"connect\n> skip\n< ok\n! disconnect", "line 7: seq jumps from 4 to 6"},
 		"not connected":      {"connect\n! disconnect\n> say", "line 6: main is not connected"},
 		"nothing asked":      {"connect\n<7 ok", "line 5: nothing was asked"},
 	} {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,13 +19,19 @@ func (c *Conversation) run(ctx context.Context, target Target) Outcome {
 		"$token":   target.Token,
 		"$session": "agent:main:conformance-" + newUUID()[:8],
 	}}
-	defer t.hangUp()
+	outcome := Outcome{Name: c.Name, Status: Passed}
 	for _, l := range c.lines {
 		if err := t.do(ctx, l); err != nil {
-			return failed(c.Name, fmt.Sprintf("line %d: %v", l.number, err))
+			outcome = failed(c.Name, fmt.Sprintf("line %d: %v", l.number, err))
+			break
 		}
 	}
-	return Outcome{Name: c.Name, Status: Passed}
+	for _, name := range slices.Sorted(maps.Keys(t.speakers)) {
+		if err := t.speakers[name].hangUp(); err != nil && outcome.Status == Passed {
+			outcome = failed(c.Name, fmt.Sprintf("%s: %v", name, err))
+		}
+	}
+	return outcome
 }
 
 // talk is one conversation on its way.
@@ -47,17 +55,26 @@ type speaker struct {
 	event int
 }
 
-func (t *talk) hangUp() {
-	for _, s := range t.speakers {
-		s.hangUp()
+// hangUp ends the connection, if there is one, and checks what it received: the
+// seq of its events must count without a gap.
+func (s *speaker) hangUp() error {
+	if s.conn == nil {
+		return nil
 	}
-}
-
-func (s *speaker) hangUp() {
-	if s.conn != nil {
-		s.conn.close()
-		s.conn = nil
+	frames := s.conn.received()
+	s.conn.close()
+	s.conn = nil
+	var before *int64
+	for _, f := range frames {
+		if f.Seq == nil {
+			continue
+		}
+		if before != nil && *f.Seq != *before+1 {
+			return fmt.Errorf("seq jumps from %d to %d at event %s", *before, *f.Seq, f.Event)
+		}
+		before = f.Seq
 	}
+	return nil
 }
 
 // do performs one line.
@@ -86,8 +103,7 @@ func (t *talk) do(ctx context.Context, l line) error {
 	case "close":
 		return closedAs(ctx, s, l)
 	case "disconnect":
-		s.hangUp()
-		return nil
+		return s.hangUp()
 	}
 	return fmt.Errorf("unknown line %s", l.verb)
 }
@@ -103,7 +119,9 @@ func (t *talk) connect(ctx context.Context, l line) error {
 		s = &speaker{device: d}
 		t.speakers[l.conn] = s
 	}
-	s.hangUp()
+	if err := s.hangUp(); err != nil {
+		return err
+	}
 	s.requests, s.answers, s.event = map[string]string{}, map[string]int{}, 0
 	var err error
 	if s.conn, err = dial(ctx, t.target, t.target.URL, nil); err != nil {
@@ -215,7 +233,7 @@ func (t *talk) answered(ctx context.Context, s *speaker, l line) error {
 	if f.OK {
 		return fmt.Errorf("accepted with %s instead of refused", f.Payload)
 	}
-	if f.Error.Code != l.word || f.Error.Message != l.text {
+	if f.Error == nil || f.Error.Code != l.word || f.Error.Message != t.vars.fillValue(l.text) {
 		return fmt.Errorf("refused with %s", told(f))
 	}
 	return problem("details", t.vars.match(l.value, f.Error.Details))

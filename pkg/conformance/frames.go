@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -82,14 +83,11 @@ func LoadFrames(dir string) ([]Case, error) {
 		}
 	}
 	slices.SortFunc(all, func(a, b *transcript) int {
-		if a.info.Last != b.info.Last {
-			return a.info.Last - b.info.Last
-		}
-		return strings.Compare(a.name, b.name)
+		return cmp.Or(cmp.Compare(a.info.Last, b.info.Last), cmp.Compare(a.recorded().TS, b.recorded().TS), cmp.Compare(a.name, b.name))
 	})
 	cases := make([]Case, len(all))
 	for i, t := range all {
-		cases[i] = Case{Name: t.name, silent: t.silent(), run: t.run}
+		cases[i] = Case{Name: t.name, silent: t.silent(), final: t.info.Action != "", run: t.run}
 	}
 	return cases, nil
 }
@@ -108,6 +106,19 @@ func loadTranscript(path string, about info) (*transcript, error) {
 		t.steps = append(t.steps, s)
 	}
 	return t, nil
+}
+
+// recorded returns the challenge of the recording. Its time tells in which order
+// the recordings were taken, and so how the state of their server built up.
+func (t *transcript) recorded() challenge {
+	var ch challenge
+	for _, s := range t.steps {
+		var f frame
+		if s.Dir == "s2c" && json.Unmarshal(s.Frame, &f) == nil && f.Event == "connect.challenge" {
+			_ = json.Unmarshal(f.Payload, &ch) // a recording without one is told by its failing replay
+		}
+	}
+	return ch
 }
 
 // silent reports whether the client of the recording said nothing.

@@ -102,14 +102,7 @@ func (r *replay) prepare(ctx context.Context) error {
 		return err
 	}
 	r.methods, r.skipped = map[string]string{}, map[string]bool{}
-	for _, s := range r.t.steps {
-		var f frame
-		if s.Dir == "s2c" && json.Unmarshal(s.Frame, &f) == nil && f.Event == "connect.challenge" {
-			if err := json.Unmarshal(f.Payload, &r.recorded); err != nil {
-				return err
-			}
-		}
-	}
+	r.recorded = r.t.recorded()
 	if r.t.info.Pair != nil {
 		if err := r.pair(ctx); err != nil {
 			return fmt.Errorf("pair the device first: %w", err)
@@ -252,7 +245,29 @@ func (r *replay) hear(ctx context.Context, raw json.RawMessage) error {
 	r.answers[id]++
 	r.compare(id, want, got)
 	r.checkOrder(want, at)
+	if r.methods[id] == "connect" && want.OK && r.nothingElseApplies() {
+		r.over = true
+	}
 	return nil
+}
+
+// nothingElseApplies reports whether every request after the handshake is of a
+// method outside the manifest, and notes these methods. What the recording shows
+// from there on is their doing.
+func (r *replay) nothingElseApplies() bool {
+	for _, s := range r.t.steps {
+		var request frame
+		var method struct{ Method string }
+		if s.Dir != "c2s" || json.Unmarshal(s.Frame, &request) != nil || json.Unmarshal(s.Frame, &method) != nil || method.Method == "connect" {
+			continue
+		}
+		if method.Method == "" || r.known.methods[method.Method] || r.meantUnknown(request.ID) {
+			return false
+		}
+		r.skipped[string(request.ID)] = true
+		r.methods[string(request.ID)] = method.Method
+	}
+	return len(r.skipped) > 0
 }
 
 // compare holds a response against the recorded one.

@@ -163,13 +163,7 @@ func TestDefectsAreMadeAgain(t *testing.T) {
 	stale := "connect-device-stale.jsonl"
 	checked := 0
 	for name, tr := range transcripts(t) {
-		r := &replay{t: tr}
-		for _, s := range tr.steps {
-			var f frame
-			if json.Unmarshal(s.Frame, &f) == nil && isChallenge(s) {
-				require.NoError(t, json.Unmarshal(f.Payload, &r.recorded))
-			}
-		}
+		r := &replay{t: tr, recorded: tr.recorded()}
 		params, err := r.opening()
 		if err != nil || params["device"] == nil {
 			continue

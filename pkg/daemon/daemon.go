@@ -118,7 +118,8 @@ func New(cfg Config) (_ *Daemon, err error) {
 // openState takes the state directory: its lock and database first, so that a
 // second gateway touches nothing, then the log and the token.
 func (d *Daemon) openState() (err error) {
-	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port}); err != nil {
+	early := slog.New(slog.NewTextHandler(d.cfg.Stdout, nil)) // the log file is behind the lock
+	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port, Log: early}); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.db.Close)

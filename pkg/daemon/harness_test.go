@@ -23,8 +23,8 @@ import (
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-// The secrets of these tests. None may ever be printed: TestMain's caller greps
-// for them (testdata/secrets.txt), and house checks its own logs.
+// The secrets of these tests. None may ever be printed: the test
+// script searches all output for them (testdata/secrets.txt), a house its own logs.
 const (
 	testToken  = "canary-gateway-token-4f1d"
 	testAPIKey = "canary-model-api-key-9b7e"
@@ -64,11 +64,18 @@ func (b *lockedBuffer) String() string {
 // open starts a gateway with the built-in agent, or with model behind it.
 func open(t *testing.T, model *agenttest.Model) *house {
 	t.Helper()
+	h := prepare(t, model)
+	h.start()
+	return h
+}
+
+// prepare is open without the start.
+func prepare(t *testing.T, model *agenttest.Model) *house {
+	t.Helper()
 	h := &house{t: t, dir: filepath.Join(t.TempDir(), "state"), env: map[string]string{}}
 	if model != nil {
 		h.env["OPENAI_BASE_URL"], h.env["OPENAI_API_KEY"] = model.URL, testAPIKey
 	}
-	h.start()
 	t.Cleanup(func() {
 		h.stop()
 		for _, secret := range []string{testToken, testAPIKey} {

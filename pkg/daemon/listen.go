@@ -20,7 +20,12 @@ func (d *Daemon) listen() error {
 		if d.port != 0 {
 			addr = netip.AddrPortFrom(addr.Addr(), uint16(d.port))
 		}
-		l, err := net.Listen("tcp", addr.String())
+		// Each family by name: a dual-stack socket on :: would collide with 0.0.0.0.
+		network := "tcp4"
+		if addr.Addr().Is6() {
+			network = "tcp6"
+		}
+		l, err := net.Listen(network, addr.String())
 		switch {
 		case err == nil:
 			d.listeners = append(d.listeners, l)

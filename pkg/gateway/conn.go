@@ -51,11 +51,32 @@ var errStopping = errors.New("gateway stopping")
 // past is a deadline that ends a read under way.
 var past = time.Unix(1, 0)
 
-// run serves the connection until it is gone.
+// run serves the connection until it is gone. When the handshake is over, the
+// reader goes on in a fresh goroutine: the handshake has made the stack grow, and
+// most connections then wait for hours.
 func (c *conn) run(a *attempt) {
 	go c.write()
-	c.serve(a)
-	c.finish()
+	if !c.guarded(func() bool { return c.handshake(a) }) {
+		c.finish()
+		return
+	}
+	go func() {
+		c.guarded(c.serve)
+		c.finish()
+	}()
+}
+
+// guarded runs a part of the reader and reports its result. A panic there costs
+// the connection; those of request handlers are recovered where they run.
+func (c *conn) guarded(part func() bool) (ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.g.config.Log.Error("connection failed", "connId", c.id, "panic", v, "stack", string(debug.Stack()))
+			c.closeWith(endInternal)
+			ok = false
+		}
+	}()
+	return part()
 }
 
 func (c *conn) write() {
@@ -65,23 +86,12 @@ func (c *conn) write() {
 	}
 }
 
-// serve runs the handshake and then takes requests until the input ends.
-func (c *conn) serve(a *attempt) {
-	defer func() {
-		// The handlers of requests are recovered where they run; this is for
-		// what runs on the reader itself. It costs the connection.
-		if v := recover(); v != nil {
-			c.g.config.Log.Error("connection failed", "connId", c.id, "panic", v, "stack", string(debug.Stack()))
-			c.closeWith(endInternal)
-		}
-	}()
-	if !c.handshake(a) {
-		return
-	}
+// serve takes requests until the input ends.
+func (c *conn) serve() bool {
 	for n := 1; !c.draining.Load(); n++ {
 		message, err := c.read()
 		if err != nil {
-			return
+			return false
 		}
 		c.handle(message)
 		if n%fairFrames == 0 {
@@ -91,6 +101,7 @@ func (c *conn) serve(a *attempt) {
 		}
 		c.out.awaitRoom(readPauseBytes, &c.draining)
 	}
+	return true
 }
 
 // finish ends the connection in order: no more events, no more requests, the
@@ -175,7 +186,7 @@ func (c *conn) linger(patience time.Duration) {
 // call counts. An ending without a code sends no close frame. It may be called
 // by anyone, with any lock held.
 func (c *conn) close(e ending, grace time.Duration, abandon bool) {
-	frame := []byte{}
+	var frame []byte
 	if e.code != 0 {
 		frame = closeFrame(e.code, e.reason)
 	}

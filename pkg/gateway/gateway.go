@@ -184,7 +184,8 @@ func (g *Gateway) Run(ctx context.Context, listeners ...net.Listener) error {
 	}
 	err := g.tick(ctx, failed)
 	g.state.Store(stateDraining)
-	err = errors.Join(err, g.drain(ctx, server))
+	serving.Go(func() { g.shut(server) })
+	err = errors.Join(err, g.drain(ctx))
 	serving.Wait()
 	g.floods.flush()
 	return err
@@ -208,7 +209,7 @@ func (g *Gateway) tick(ctx context.Context, failed <-chan error) error {
 }
 
 // drain ends the service in order. cause is Run's context.
-func (g *Gateway) drain(cause context.Context, server *http.Server) error {
+func (g *Gateway) drain(cause context.Context) error {
 	ctx, cancel := context.WithTimeout(context.Background(), g.limits.DrainTimeout+time.Second)
 	defer cancel()
 	open := g.hub.seal()
@@ -229,17 +230,24 @@ func (g *Gateway) drain(cause context.Context, server *http.Server) error {
 		}
 	})
 	defer force.Stop()
-	err := server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, server.Close())
-	}
 	select {
 	case <-g.hub.empty():
+		return nil
 	case <-ctx.Done():
 		left, _ := g.hub.count()
-		err = errors.Join(err, fmt.Errorf("%d connections did not end within %s", left, g.limits.DrainTimeout))
+		return fmt.Errorf("%d connections did not end within %s", left, g.limits.DrainTimeout)
 	}
-	return err
+}
+
+// shut closes the listeners, then the plain HTTP connections, which may finish
+// their exchange. One on which nothing was ever asked counts as busy there, so
+// this does not wait for long.
+func (g *Gateway) shut(server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), g.limits.DrainTimeout/3)
+	defer cancel()
+	if server.Shutdown(ctx) != nil {
+		_ = server.Close()
+	}
 }
 
 // ServeHTTP upgrades a WebSocket request on any path and answers the routes for

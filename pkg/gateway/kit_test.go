@@ -299,7 +299,7 @@ const upgradeRequest = "GET /any/path HTTP/1.1\r\nHost: localhost:18789\r\nConne
 
 // open upgrades conn without reading from it further.
 func open(t testing.TB, conn net.Conn) *peer {
-	p := &peer{t: t, conn: conn, br: bufio.NewReader(conn), frames: make(chan string, 1<<16), end: make(chan ending, 1)}
+	p := &peer{t: t, conn: conn, br: bufio.NewReader(conn), end: make(chan ending, 1)}
 	_, err := io.WriteString(conn, upgradeRequest)
 	require.NoError(t, err)
 	res, err := http.ReadResponse(p.br, nil)
@@ -313,9 +313,7 @@ func open(t testing.TB, conn net.Conn) *peer {
 func (s *server) dial() *peer { return s.dialFrom("127.0.0.1:50000") }
 
 func (s *server) dialFrom(remote string) *peer {
-	p := s.dialPaused(remote)
-	go p.pump()
-	return p
+	return s.dialPaused(remote).resume()
 }
 
 // dialPaused opens a client that reads only when asked to.
@@ -324,6 +322,13 @@ func (s *server) dialPaused(remote string) *peer {
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = conn.Close() })
 	return open(s.t, conn)
+}
+
+// resume begins to read.
+func (p *peer) resume() *peer {
+	p.frames = make(chan string, 1<<16)
+	go p.pump()
+	return p
 }
 
 // pump reads until the end and answers a close frame.

@@ -33,7 +33,7 @@ type outbox struct {
 	queue   [][]byte  // not yet taken by the writer
 	pong    []byte    // the answer to the latest ping
 	held    bool      // push goes to queue, but the writer waits for release
-	closing []byte    // the close frame; nil while open
+	closing []byte    // the close frame, or empty for an end without one; nil while open
 	closeBy time.Time // when the writer gives up, once closing is set
 	abandon bool      // drop the queue, write only what is half written, off the books
 }
@@ -163,7 +163,7 @@ func (o *outbox) release(frame []byte) bool {
 }
 
 // close ends the outbox: what is queued is still written, unless abandon, then
-// the close frame, and the writer returns by the given time at the latest. Only
+// the close frame, if there is one, and the writer returns by the given time at the latest. Only
 // the first call counts; it reports whether this was the one.
 func (o *outbox) close(frame []byte, by time.Time, abandon bool) bool {
 	o.mu.Lock()
@@ -171,7 +171,7 @@ func (o *outbox) close(frame []byte, by time.Time, abandon bool) bool {
 	if o.closing != nil {
 		return false
 	}
-	o.closing, o.closeBy = frame, by
+	o.closing, o.closeBy = append([]byte{}, frame...), by
 	if abandon || o.held {
 		o.dropLocked(o.queue)
 		o.queue = nil

@@ -181,7 +181,7 @@ func TestOutboxStall(t *testing.T) {
 		o, _, _, result := newTestOutbox(t, Limits{WriteStall: 7 * time.Second}, func() {
 			<-ready
 			stalledAfter = time.Since(begin)
-			o.close(nil, time.Now(), true)
+			o.close([]byte("close"), time.Now(), true)
 		})
 		close(ready)
 		o.push([]byte("frame"))

@@ -28,11 +28,6 @@ func (s *server) pausedAdmin() *peer {
 	return p
 }
 
-func (p *peer) resume() *peer {
-	go p.pump()
-	return p
-}
-
 var kilobyte = `"` + strings.Repeat("k", 1000) + `"`
 
 func TestSlowConsumerIsClosedAndDelaysNobody(t *testing.T) {

@@ -30,7 +30,7 @@ import (
 // Read is called by the connection's reader only. limit may be set by anyone.
 type transport struct {
 	net.Conn
-	early   []byte // bytes that the HTTP server had read past the request
+	early   []byte // bytes read from the socket that nobody has seen yet
 	limit   atomic.Int64
 	onClose func(code int) // the library wants to close
 
@@ -55,6 +55,8 @@ func (t *transport) Read(p []byte) (int, error) {
 	}
 	n, err := t.receive(p)
 	if ok := t.scan(p[:n], t.limit.Load()); ok < n {
+		// What follows the refused header is for drain to follow.
+		t.early = append(append([]byte(nil), p[ok+1:n]...), t.early...)
 		if ok == 0 {
 			return 0, t.fault
 		}
@@ -63,7 +65,7 @@ func (t *transport) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// receive reads what the HTTP server had read ahead, then the socket.
+// receive reads what was read before, then the socket.
 func (t *transport) receive(p []byte) (int, error) {
 	if len(t.early) > 0 {
 		n := copy(p, t.early)

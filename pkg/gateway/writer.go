@@ -18,7 +18,6 @@ type writer struct {
 	spare   [][]byte // array for the next queue, taken in turns
 	partial bool     // the beginning of frames[0] has been written
 	control []byte   // pong and close frames, written behind frames; not counted
-	chunk   [writeChunkFrames + 1][]byte
 }
 
 // run writes until the outbox is closed and everything is out, or until the
@@ -80,38 +79,48 @@ func (w *writer) take() (last bool) {
 // books. The chunk is bounded, so that a peer that reads slowly but does read
 // is seen to make progress.
 func (w *writer) write() (int, error) {
-	size, chunk := 0, net.Buffers(w.chunk[:0])
-	for _, f := range w.frames {
-		if len(chunk) == writeChunkFrames || size >= writeChunkBytes {
-			break
-		}
-		f = f[:min(len(f), writeChunkBytes-size)]
-		chunk = append(chunk, f)
-		size += len(f)
-	}
-	if len(chunk) == len(w.frames) && size < writeChunkBytes && len(w.control) > 0 {
-		chunk = append(chunk, w.control)
-	}
-	w.mu.Lock()
-	by := w.closeBy
-	if w.closing == nil {
-		by = time.Now().Add(w.stall)
-	}
-	err := w.conn.SetWriteDeadline(by)
-	w.mu.Unlock()
-	if err != nil {
+	if err := w.setDeadline(); err != nil {
 		return 0, err
 	}
 	var n int64
-	if len(chunk) == 1 {
+	var err error
+	if chunk := w.chunk(); len(chunk) == 1 {
 		one, oneErr := w.conn.Write(chunk[0])
 		n, err = int64(one), oneErr
 	} else {
 		n, err = chunk.WriteTo(w.conn)
 	}
-	clear(w.chunk[:])
 	w.advance(int(n))
 	return int(n), err
+}
+
+// setDeadline gives the next write its time.
+func (w *writer) setDeadline() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closing != nil {
+		return w.conn.SetWriteDeadline(w.closeBy)
+	}
+	return w.conn.SetWriteDeadline(time.Now().Add(w.stall))
+}
+
+// chunk returns the beginning of what there is to write. It is built anew each
+// time: to keep the space would cost every idle connection.
+func (w *writer) chunk() net.Buffers {
+	size := 0
+	chunk := make(net.Buffers, 0, min(len(w.frames)+1, writeChunkFrames))
+	for _, f := range w.frames {
+		if len(chunk) == writeChunkFrames || size == writeChunkBytes {
+			return chunk
+		}
+		f = f[:min(len(f), writeChunkBytes-size)]
+		chunk = append(chunk, f)
+		size += len(f)
+	}
+	if len(w.control) > 0 && len(chunk) < writeChunkFrames && size < writeChunkBytes {
+		chunk = append(chunk, w.control)
+	}
+	return chunk
 }
 
 // advance drops the first n bytes of what there is to write.

@@ -121,7 +121,7 @@ func messagesOf(t *testing.T, s *Sessions, a Archive) int {
 
 func TestRetentionByNumber(t *testing.T) {
 	db := openStore(t, t.TempDir())
-	s, err := New(Config{DB: db, limits: limits{sessions: 10, messages: 2000, archives: 2}})
+	s, err := New(Config{DB: db, limits: limits{archives: 2}})
 	require.NoError(t, err)
 	for i := range 6 {
 		say(t, s, "main", fmt.Sprint("a", i), fmt.Sprint("b", i))

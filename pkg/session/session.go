@@ -17,6 +17,7 @@
 package session
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -60,13 +61,13 @@ type Config struct {
 	// MainKey is the rest of the main session's key; empty means "main".
 	MainKey string
 
-	// limits replaces the package's limits in tests.
+	// limits replaces the package's limits in tests, where they are not zero.
 	limits limits
 }
 
 // limits are the bounds that tests make smaller.
 type limits struct {
-	sessions, messages, archives int
+	sessions, messages, archives, historyBytes int
 }
 
 // Sessions is the collection of all sessions. It is safe for concurrent use.
@@ -87,10 +88,15 @@ func New(c Config) (*Sessions, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.limits == (limits{}) {
-		c.limits = limits{sessions: SessionsMax, messages: MessagesMax, archives: ArchivesMax}
+	s := &Sessions{
+		db: c.DB, log: c.Log, agentID: NormalizeAgentID(c.DefaultAgentID), mainKey: normalizeMainKey(c.MainKey),
+		limits: limits{
+			sessions:     cmp.Or(c.limits.sessions, SessionsMax),
+			messages:     cmp.Or(c.limits.messages, MessagesMax),
+			archives:     cmp.Or(c.limits.archives, ArchivesMax),
+			historyBytes: cmp.Or(c.limits.historyBytes, HistoryBytesMax),
+		},
 	}
-	s := &Sessions{db: c.DB, log: c.Log, agentID: NormalizeAgentID(c.DefaultAgentID), mainKey: normalizeMainKey(c.MainKey), limits: c.limits}
 	s.fullMain = agentKey(s.agentID, s.mainKey)
 	return s, nil
 }

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -183,21 +182,27 @@ func TestHistoryReadsTheTail(t *testing.T) {
 }
 
 func TestHistoryStopsAtItsBytes(t *testing.T) {
-	s := fresh(t)
-	big := bytes.Repeat([]byte("x"), MessageBytesMax)
-	for i := range 4 {
-		_, _, err := s.Append(t.Context(), "main", nil, Message{Role: "user", Images: []Image{{MimeType: "image/png", Data: big}}, RunID: fmt.Sprint(i)})
+	s, err := New(Config{DB: openStore(t, t.TempDir()), limits: limits{historyBytes: 100}})
+	require.NoError(t, err)
+	for _, size := range []int{10, 40, 30, 30} {
+		_, _, err := s.Append(t.Context(), "main", nil, Message{
+			Role: "user", Text: strings.Repeat("x", size-5), Images: []Image{{MimeType: "image/png", Data: make([]byte, 5)}},
+		})
 		require.NoError(t, err)
 	}
 	list, err := s.History("main", 10)
 	require.NoError(t, err)
-	require.Len(t, list, 2, "a third would go over 64 MiB")
-	require.Equal(t, "3", list[1].RunID)
+	require.Len(t, list, 3, "the oldest would go over 100 bytes")
+	_, _, err = s.Append(t.Context(), "main", nil, Message{Role: "user", Text: strings.Repeat("y", 101)})
+	require.NoError(t, err)
+	list, err = s.History("main", 10)
+	require.NoError(t, err)
+	require.Len(t, list, 1, "the newest is there even if it is over the bound alone")
 }
 
 func TestTranscriptIsBounded(t *testing.T) {
 	db := openStore(t, t.TempDir())
-	s, err := New(Config{DB: db, limits: limits{sessions: 2, messages: 5, archives: 5}})
+	s, err := New(Config{DB: db, limits: limits{messages: 5}})
 	require.NoError(t, err)
 	for i := range 8 {
 		e, _ := say(t, s, "main", fmt.Sprint(i))
@@ -208,7 +213,7 @@ func TestTranscriptIsBounded(t *testing.T) {
 
 func TestAppendRefuses(t *testing.T) {
 	db := openStore(t, t.TempDir())
-	s, err := New(Config{DB: db, limits: limits{sessions: 2, messages: 100, archives: 5}})
+	s, err := New(Config{DB: db, limits: limits{sessions: 2}})
 	require.NoError(t, err)
 	say(t, s, "main", "kept")
 	say(t, s, "second", "kept")

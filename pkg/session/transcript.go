@@ -199,7 +199,7 @@ func (s *Sessions) scan(tx *store.Tx, r store.Range) ([]Message, error) {
 			s.log.Warn("message unreadable", "key", row.Key, "err", err)
 			continue
 		}
-		if bytes += row.Value.size(); bytes > HistoryBytesMax && len(list) > 0 {
+		if bytes += row.Value.size(); bytes > s.limits.historyBytes && len(list) > 0 {
 			break
 		}
 		list = append(list, row.Value)

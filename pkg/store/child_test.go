@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -168,13 +169,29 @@ func TestSecondGatewayIsToldTheOwner(t *testing.T) {
 }
 
 func TestLockSurvivesTheUnlinkOfTheDatabase(t *testing.T) {
-	dir := t.TempDir()
-	d := open(t, dir)
-	require.NoError(t, os.Remove(d.Path()))
-	_, err := Open(Options{Dir: dir})
-	var locked *LockedError
-	require.ErrorAs(t, err, &locked)
-	require.Equal(t, os.Getpid(), locked.Owner.PID)
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		d := open(t, dir)
+		require.NoError(t, os.Remove(d.Path()))
+		_, err := Open(Options{Dir: dir})
+		var locked *LockedError
+		require.ErrorAs(t, err, &locked)
+		require.Equal(t, os.Getpid(), locked.Owner.PID)
+		require.Equal(t, 18789, locked.Owner.Port)
+	})
+}
+
+// A restart starts the new gateway while the old one is still closing.
+func TestOpenWaitsForAnOwnerThatIsLeaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		d := open(t, dir)
+		go func() {
+			time.Sleep(lockWait / 2)
+			d.Close()
+		}()
+		open(t, dir)
+	})
 }
 
 // childFull runs the store into a limit of the file size, as a full disk would,

@@ -63,6 +63,11 @@ func TestAbortInMidStream(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, replayed)
 		require.Same(t, run, known)
+
+		g.finish(g.start(ask("next", "hi")))
+		entry, _, err = g.sess.Get("main")
+		require.NoError(t, err)
+		require.False(t, entry.AbortedLastRun)
 	})
 }
 

@@ -71,11 +71,9 @@ func (run *Run) perform() {
 		run.fail(fmt.Errorf("the answer could not be stored: %w", err))
 		return
 	}
-	out := Outcome{State: StateFinal, Text: text, StopReason: "stop", SessionID: entry.SessionID}
-	if run.settle(out) {
-		defer close(run.terminal)
-		run.emitCommandFinal(stored)
-	}
+	defer close(run.terminal)
+	run.settle(Outcome{State: StateFinal, Text: text, StopReason: "stop", SessionID: entry.SessionID})
+	run.emitCommandFinal(stored)
 }
 
 // answer does what the command says and tells the result in words.

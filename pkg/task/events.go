@@ -124,15 +124,14 @@ func (run *Run) emitFinal(out Outcome) {
 }
 
 // emitError tells that the run has failed. A slash command has no agent events.
-func (run *Run) emitError(why string) {
+func (run *Run) emitError(why string, endedAt int64) {
 	key := run.req.RawSessionKey
 	if !run.isCommand {
 		key = run.req.SessionKey
-		now := time.Now().UnixMilli()
-		run.emitAgent(protocol.AgentStreamLifecycle, now, protocol.AgentLifecycleData{
+		run.emitAgent(protocol.AgentStreamLifecycle, endedAt, protocol.AgentLifecycleData{
 			Phase:   protocol.AgentPhaseError,
 			Error:   wire.Some(why),
-			EndedAt: wire.Some(now),
+			EndedAt: wire.Some(endedAt),
 		}, nil)
 	}
 	event := run.chatEvent(protocol.ChatStateError, key)

@@ -203,7 +203,7 @@ func (run *Run) rescue() {
 	select {
 	case <-run.terminal:
 	default:
-		run.fail(errInternal(run.ID()))
+		run.endWithError(errInternal(run.ID()))
 	}
 }
 
@@ -212,14 +212,12 @@ func errInternal(runID string) error {
 	return fmt.Errorf("the agent failed unexpectedly; the gateway's log has the details (run %s)", runID)
 }
 
-// settle decides the outcome. It reports false when it was decided before.
-func (run *Run) settle(out Outcome) bool {
+// settle decides the outcome, once: the run's goroutine calls it on the one way
+// out that it takes, right before the terminal event.
+func (run *Run) settle(out Outcome) Outcome {
 	r := run.runs
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if run.settled {
-		return false
-	}
 	out.EndedAt = time.Now().UnixMilli()
 	out.StartedAt = run.stream.startedAt
 	if out.SessionID == "" {
@@ -230,7 +228,7 @@ func (run *Run) settle(out Outcome) bool {
 	// What was asked is not needed to answer the key, and would pin its frame.
 	run.req.Message, run.req.Images, run.req.Touch, run.req.System, run.command = "", nil, nil, "", command{}
 	r.dedupe.finishLocked(run, time.Now())
-	return true
+	return out
 }
 
 // visible is text as clients see it: the blank edges that models stream are left

@@ -125,6 +125,37 @@ func TestWhatIsNotStoredIsNotAccepted(t *testing.T) {
 	require.Equal(t, 1, g.rec.terminals("k"))
 }
 
+// Once a request is being accepted, its client may go away.
+func TestAcceptanceOutlivesItsClient(t *testing.T) {
+	g := newRig(t, &agenttest.Script{})
+	defer g.stop()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	run, _, err := g.Start(gone, ask("k", "hi"))
+	require.NoError(t, err)
+	run.Release()
+	require.Equal(t, StateFinal, g.finish(run).State)
+}
+
+// A hub that panics is a defect, and costs one run.
+func TestPanicOfTheEmitter(t *testing.T) {
+	g := newRig(t, &agenttest.Script{})
+	defer g.stop()
+	for i, state := range []protocol.ChatState{protocol.ChatStateDelta, protocol.ChatStateFinal} {
+		g.rec.hook = func(e emitted) {
+			if e.chat.State == state {
+				panic("broken hub")
+			}
+		}
+		run := g.start(ask(fmt.Sprint(i), "hi"))
+		g.finish(run)
+		<-run.done
+		require.Equal(t, 1, g.rec.terminals(run.ID()))
+	}
+	g.rec.hook = nil
+	require.Equal(t, StateFinal, g.finish(g.start(ask("next", "hi"))).State, "the lane goes on")
+}
+
 func TestReplyThatCannotBeStoredIsAnError(t *testing.T) {
 	var broken *brokenSessions
 	g := newRig(t, &funcBackend{run: func(context.Context, agent.Turn, func(agent.Event)) (agent.Result, error) {

@@ -175,10 +175,8 @@ func (run *Run) complete(res agent.Result) {
 		return
 	}
 	out.SessionID = entry.SessionID
-	if run.settle(out) {
-		defer close(run.terminal)
-		run.emitFinal(out)
-	}
+	defer close(run.terminal)
+	run.emitFinal(run.settle(out))
 }
 
 // cut ends a run whose context is over: as an error when the gateway stops, else
@@ -204,10 +202,9 @@ func (run *Run) cut() {
 			run.runs.log.Error("partial answer not stored", "runId", run.ID(), "error", err)
 		}
 	}
-	if run.settle(Outcome{State: StateAborted, Text: run.stream.text, StopReason: cause.reason}) {
-		defer close(run.terminal)
-		run.emitAborted(cause.reason)
-	}
+	defer close(run.terminal)
+	run.settle(Outcome{State: StateAborted, Text: run.stream.text, StopReason: cause.reason})
+	run.emitAborted(cause.reason)
 }
 
 // fail ends the run with an error that the client is told. What was said before
@@ -223,16 +220,19 @@ func (run *Run) fail(cause error) {
 	if err != nil {
 		run.runs.log.Error("failed run not stored", "runId", run.ID(), "error", err)
 	}
-	out := Outcome{
+	run.endWithError(cause)
+}
+
+// endWithError tells of the failure without touching the store.
+func (run *Run) endWithError(cause error) {
+	defer close(run.terminal)
+	out := run.settle(Outcome{
 		State:     StateError,
 		Text:      run.stream.text,
 		Error:     cause.Error(),
 		Retryable: errors.Is(cause, errShutdown),
-	}
-	if run.settle(out) {
-		defer close(run.terminal)
-		run.emitError(out.Error)
-	}
+	})
+	run.emitError(out.Error, out.EndedAt)
 }
 
 // store appends to the run's transcript. It works after the run's own context

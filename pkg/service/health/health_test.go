@@ -235,7 +235,7 @@ func TestSetHeartbeats(t *testing.T) {
 
 		_, err = set(`{"enabled":false}`)
 		require.NoError(t, err)
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2*time.Hour + time.Minute)
 		require.Zero(t, p.events.count(protocol.EventHeartbeat.Name), "off is off")
 		got, err := set(`{"enabled":true}`)
 		require.NoError(t, err)

@@ -304,11 +304,15 @@ func TestPreviewBounds(t *testing.T) {
 	for i := range many {
 		many[i] = "main"
 	}
-	raw, err := json.Marshal(map[string]any{"keys": many, "limit": 1 << 40, "maxChars": 1 << 40})
+	raw, err := json.Marshal(map[string]any{"keys": many, "limit": 1})
 	require.NoError(t, err)
 	result, err := call(t, protocol.MethodSessionsPreview, r.SessionsPreview, string(raw))
 	require.NoError(t, err)
 	require.Len(t, result.Previews, 64)
+	require.Len(t, result.Previews[63].Items, 1)
+
+	result, err = call(t, protocol.MethodSessionsPreview, r.SessionsPreview, `{"keys":["main"],"limit":1099511627776,"maxChars":1099511627776}`)
+	require.NoError(t, err)
 	require.Len(t, result.Previews[0].Items, 50)
 	require.Equal(t, strings.Repeat("é", 1997)+"...", result.Previews[0].Items[49].Text)
 
