@@ -2,22 +2,23 @@
 
 package protocol
 
+import (
+	"github.com/coderclaw/gateway/pkg/wire"
+)
+
 // The codes of error.code.
 const (
 	// ErrorAgentTimeout: An agent run took longer than allowed. Kept for clients that know it; no
 	// method sends it yet.
 	ErrorAgentTimeout = "AGENT_TIMEOUT"
-	// ErrorInvalidRequest: The request breaks a rule: shape, params, role, scope, state of the thing
-	// it names, or proof of who asks. Sending it again unchanged will not help.
+	// ErrorInvalidRequest: The request breaks a rule, and sending it again unchanged will not help.
 	ErrorInvalidRequest = "INVALID_REQUEST"
 	// ErrorNotLinked: The messaging account has no login. Kept for clients that know it; no method
 	// sends it yet.
 	ErrorNotLinked = "NOT_LINKED"
 	// ErrorNotPaired: The device is unknown, or asks for a role or scope that nobody has approved.
-	// details.requestId names the request to approve.
 	ErrorNotPaired = "NOT_PAIRED"
-	// ErrorUnavailable: The gateway, a model or another part could not do it now. A message that ends
-	// in an id points to the log.
+	// ErrorUnavailable: The gateway, a model or another part could not do it now.
 	ErrorUnavailable = "UNAVAILABLE"
 )
 
@@ -41,8 +42,7 @@ const (
 	DetailAuthRequired = "AUTH_REQUIRED"
 	// DetailAuthTokenMismatch: connect carried a token that is not the gateway's.
 	DetailAuthTokenMismatch = "AUTH_TOKEN_MISMATCH"
-	// DetailAuthTokenMissing: The gateway wants its token and connect carried none. The host's owner
-	// finds it in <stateDir>/gateway.token or in the configuration.
+	// DetailAuthTokenMissing: The gateway wants its token and connect carried none.
 	DetailAuthTokenMissing = "AUTH_TOKEN_MISSING"
 	// DetailAuthTokenNotConfigured: A token was offered and the gateway has none configured.
 	DetailAuthTokenNotConfigured = "AUTH_TOKEN_NOT_CONFIGURED"
@@ -60,11 +60,9 @@ const (
 	DetailDevicePublicKeyInvalid = "DEVICE_PUBLIC_KEY_INVALID"
 	// DetailDeviceSignatureExpired: device.signedAt is too far from the gateway's clock.
 	DetailDeviceSignatureExpired = "DEVICE_SIGNATURE_EXPIRED"
-	// DetailDeviceSignatureInvalid: The signature does not fit the text that connect implies. The
-	// order of the scopes and the token count.
+	// DetailDeviceSignatureInvalid: The signature does not fit the text that connect implies.
 	DetailDeviceSignatureInvalid = "DEVICE_SIGNATURE_INVALID"
-	// DetailHostNotAllowed: The Host header names no address of this gateway. List it in
-	// gateway.allowedHosts if it is yours.
+	// DetailHostNotAllowed: The Host header names no address of this gateway.
 	DetailHostNotAllowed = "HOST_NOT_ALLOWED"
 	// DetailIdempotencyConflict: The idempotency key was used before with other params.
 	DetailIdempotencyConflict = "IDEMPOTENCY_CONFLICT"
@@ -84,8 +82,7 @@ const (
 	DetailMissingScope = "MISSING_SCOPE"
 	// DetailModelUnavailable: The model's provider refused or failed; the message carries its words.
 	DetailModelUnavailable = "MODEL_UNAVAILABLE"
-	// DetailOriginNotAllowed: A browser page of this Origin may not connect. Open the page from the
-	// gateway, or list its origin in gateway.controlUi.allowedOrigins.
+	// DetailOriginNotAllowed: A browser page of this Origin may not connect.
 	DetailOriginNotAllowed = "ORIGIN_NOT_ALLOWED"
 	// DetailPairingRequired: Someone has to approve this device, or the role or scopes it asks for;
 	// details.requestId names the request.
@@ -93,8 +90,7 @@ const (
 	// DetailProtocolMismatch: The client's range of protocol versions does not contain the gateway's;
 	// details.expectedProtocol names it.
 	DetailProtocolMismatch = "PROTOCOL_MISMATCH"
-	// DetailRateLimited: The method was called too often; retryAfterMs tells when it may be called
-	// again.
+	// DetailRateLimited: The method was called too often.
 	DetailRateLimited = "RATE_LIMITED"
 	// DetailRoleInvalid: connect named a role other than operator or node.
 	DetailRoleInvalid = "ROLE_INVALID"
@@ -102,8 +98,7 @@ const (
 	DetailRoleUnauthorized = "ROLE_UNAUTHORIZED"
 	// DetailRunConflict: A run of this id is live and belongs to somebody else.
 	DetailRunConflict = "RUN_CONFLICT"
-	// DetailSecureContextRequired: The control page has no device identity, because the browser gives
-	// keys only to HTTPS and localhost.
+	// DetailSecureContextRequired: The control page has no device identity.
 	DetailSecureContextRequired = "SECURE_CONTEXT_REQUIRED"
 	// DetailSessionActive: A run of the session did not end in time.
 	DetailSessionActive = "SESSION_ACTIVE"
@@ -111,6 +106,8 @@ const (
 	DetailSessionNotFound = "SESSION_NOT_FOUND"
 	// DetailShuttingDown: The gateway is stopping and takes no new work.
 	DetailShuttingDown = "SHUTTING_DOWN"
+	// DetailTooManyConnections: The gateway has as many connections as it takes.
+	DetailTooManyConnections = "TOO_MANY_CONNECTIONS"
 	// DetailTooManyRequests: The connection has too many requests in flight.
 	DetailTooManyRequests = "TOO_MANY_REQUESTS"
 	// DetailUnknownMethod: The gateway has no method of this name.
@@ -127,11 +124,16 @@ const (
 	// CloseHandshakeTimeout: No successful connect within 10 s of the upgrade. The reason on the wire
 	// is empty.
 	CloseHandshakeTimeout = ""
+	// CloseInternalError: A defect of the gateway ended the connection.
+	CloseInternalError = "internal error"
 	// CloseInvalidRequestFrame: The first message was JSON but no request frame.
 	CloseInvalidRequestFrame = "invalid request frame"
 	// CloseMessageTooBig: A message was larger than policy.maxPayload, or than 64 KiB before hello-ok.
 	// The reason on the wire is empty.
 	CloseMessageTooBig = ""
+	// CloseProtocolError: A message broke the rules of WebSocket itself. The reason on the wire is
+	// empty.
+	CloseProtocolError = ""
 	// CloseProtocolMismatch: The range of protocol versions does not contain the gateway's. The
 	// response before it says which one.
 	CloseProtocolMismatch = "protocol mismatch"
@@ -139,6 +141,8 @@ const (
 	CloseServiceRestart = "service restart"
 	// CloseSlowConsumer: More than policy.maxBufferedBytes waited for this connection.
 	CloseSlowConsumer = "slow consumer"
+	// CloseTooManyConnections: The gateway has as many connections as it takes.
+	CloseTooManyConnections = "too many connections"
 	// CloseTooManyInvalidFrames: More than 20 messages within 10 s were not JSON.
 	CloseTooManyInvalidFrames = "too many invalid frames"
 )
@@ -148,24 +152,16 @@ const (
 	CloseFirstFrameNotJSONCode    = 1000
 	CloseHandshakeRefusedCode     = 1008
 	CloseHandshakeTimeoutCode     = 1000
+	CloseInternalErrorCode        = 1011
 	CloseInvalidRequestFrameCode  = 1008
 	CloseMessageTooBigCode        = 1009
+	CloseProtocolErrorCode        = 1002
 	CloseProtocolMismatchCode     = 1002
 	CloseServiceRestartCode       = 1012
 	CloseSlowConsumerCode         = 1008
+	CloseTooManyConnectionsCode   = 1013
 	CloseTooManyInvalidFramesCode = 1008
 )
-
-// ErrorRetryable reports whether the same request may succeed later.
-func ErrorRetryable(code string) bool {
-	switch code {
-	case ErrorAgentTimeout:
-		return true
-	case ErrorUnavailable:
-		return true
-	}
-	return false
-}
 
 // DetailNextStep returns error.details.recommendedNextStep for a details code, or an empty string.
 func DetailNextStep(code string) string {
@@ -246,10 +242,460 @@ func DetailNextStep(code string) string {
 		return "check_session_key"
 	case DetailShuttingDown:
 		return "reconnect"
+	case DetailTooManyConnections:
+		return "wait_then_retry"
 	case DetailTooManyRequests:
 		return "wait_then_retry"
 	case DetailUnknownMethod:
 		return "check_method_name"
 	}
 	return ""
+}
+
+// Errors returns the whole catalogue, codes first, then details codes, then closes, each sorted by
+// name, in a fresh slice.
+func Errors() []wire.ErrorInfo {
+	return []wire.ErrorInfo{
+		{Kind: wire.KindCode, Name: "AGENT_TIMEOUT",
+			Meaning:   "An agent run took longer than allowed. Kept for clients that know it; no method sends it yet.",
+			Cause:     "A slow model, or a time limit that is too short for the question.",
+			Fix:       "Ask again with a longer timeout.",
+			Retryable: true,
+		},
+		{Kind: wire.KindCode, Name: "INVALID_REQUEST",
+			Meaning: "The request breaks a rule, and sending it again unchanged will not help.",
+			Cause:   "Shape, params, role, scope, the state of the thing it names, or the proof of who asks. details.code, where it is there, tells which.",
+			Fix:     "Change what the message and details.code name. `coderclaw explain CODE` tells more of a details code.",
+		},
+		{Kind: wire.KindCode, Name: "NOT_LINKED",
+			Meaning: "The messaging account has no login. Kept for clients that know it; no method sends it yet.",
+			Cause:   "A channel was asked to send before somebody logged in to it.",
+			Fix:     "Log in to the channel, then send again.",
+		},
+		{Kind: wire.KindCode, Name: "NOT_PAIRED",
+			Meaning: "The device is unknown, or asks for a role or scope that nobody has approved.",
+			Cause:   "A first connect from this device, a wider request than was approved, or a connect without a device where one is needed. details.requestId names the request to approve.",
+			Fix:     "On the gateway's own machine connect once with the gateway's token, which approves the device: `coderclaw --token SECRET status`. From elsewhere somebody with the scope operator.pairing approves details.requestId.",
+		},
+		{Kind: wire.KindCode, Name: "UNAVAILABLE",
+			Meaning:   "The gateway, a model or another part could not do it now.",
+			Cause:     "An overload, a stop, a model that failed, or a defect. A message that ends in an id points to the log.",
+			Fix:       "Try again after retryAfterMs, or a little later where it is absent. If it stays, look into the log: `coderclaw logs`",
+			Retryable: true,
+		},
+		{Kind: wire.KindDetail, Name: "ALREADY_CONNECTED",
+			Meaning:  "connect was sent a second time on a connection.",
+			Cause:    "The client repeats its handshake on an open connection.",
+			Fix:      "Open a new connection to connect anew.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "fix_request",
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_DEVICE_TOKEN_MISMATCH",
+			Meaning:   "The device token is unknown, revoked, replaced, or narrower than the scopes asked for. Also told when a wrong gateway token came with a device.",
+			Cause:     "The gateway's state was reset, the device was removed, or the token is the one of another gateway.",
+			Fix:       "Forget the stored device token and connect once with the gateway's secret: `coderclaw --token SECRET status`",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "discard_device_token",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_PASSWORD_MISMATCH",
+			Meaning:   "connect carried a password that is not the gateway's.",
+			Cause:     "The password was changed, or belongs to another gateway.",
+			Fix:       "Pass the password that the gateway's owner set.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "update_auth_credentials",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_PASSWORD_MISSING",
+			Meaning:   "The gateway wants its password and connect carried none.",
+			Cause:     "The client was not given the password.",
+			Fix:       "Pass the password that the gateway's owner set.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "update_auth_credentials",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_PASSWORD_NOT_CONFIGURED",
+			Meaning:   "A password was offered and the gateway has none configured.",
+			Cause:     "The gateway is set up for another way to prove who asks.",
+			Fix:       "Use the gateway's token, which is in gateway.token in its state directory: `coderclaw --token SECRET status`",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "review_auth_configuration",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_RATE_LIMITED",
+			Meaning:   "Too many wrong secrets came from this address. A right secret is still let in.",
+			Cause:     "A client that keeps trying an old secret, or somebody who guesses.",
+			Fix:       "Wait a minute, then try with the right secret.",
+			Retryable: true,
+			Error:     "INVALID_REQUEST",
+			NextStep:  "wait_then_retry",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_REQUIRED",
+			Meaning:   "The connection brought no proof that the gateway accepts.",
+			Cause:     "connect.auth holds neither token nor password, and the device has no token of its own.",
+			Fix:       "Pass the gateway's secret, which is in gateway.token in its state directory: `coderclaw --token SECRET status`",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "update_auth_credentials",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_TOKEN_MISMATCH",
+			Meaning:   "connect carried a token that is not the gateway's.",
+			Cause:     "The secret was changed, or belongs to another gateway.",
+			Fix:       "The secret is in gateway.token in the gateway's state directory, or in its configuration. Pass it with --token or CODERCLAW_GATEWAY_TOKEN: `coderclaw --token SECRET status`",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "update_auth_credentials",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_TOKEN_MISSING",
+			Meaning:   "The gateway wants its token and connect carried none.",
+			Cause:     "The client was never given the secret, or looks for it in another state directory.",
+			Fix:       "The secret is in gateway.token in the gateway's state directory, or in its configuration. Pass it with --token or CODERCLAW_GATEWAY_TOKEN: `coderclaw --token SECRET status`",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "update_auth_credentials",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_TOKEN_NOT_CONFIGURED",
+			Meaning:   "A token was offered and the gateway has none configured.",
+			Cause:     "The gateway is set up for another way to prove who asks.",
+			Fix:       "Set gateway.auth.token in the gateway's configuration, or prove it in the way that is configured.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "review_auth_configuration",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "CONNECT_REQUIRED",
+			Meaning:   "The first request of the connection was not connect.",
+			Cause:     "The client skipped the handshake.",
+			Fix:       "Send connect first and wait for hello-ok; its params: `coderclaw schema print ConnectParams`",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "fix_request",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "DEVICE_IDENTITY_REQUIRED",
+			Meaning:   "The connection needs a device identity and brought none.",
+			Cause:     "connect.device is missing, and this kind of client or proof cannot do without.",
+			Fix:       "Make an Ed25519 key once, keep it, and sign the challenge with it: the schema of connect.device: `coderclaw schema print ConnectDevice`",
+			Error:     "NOT_PAIRED",
+			NextStep:  "send_device_identity",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "DEVICE_ID_MISMATCH",
+			Meaning:   "device.id is not the SHA-256 of device.publicKey.",
+			Cause:     "Id and key come from different identities, or the id is written in another way than lower-case hex.",
+			Fix:       "Derive id from the raw 32 bytes of the key, in lower-case hex.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "fix_device_identity",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "DEVICE_NONCE_MISMATCH",
+			Meaning:   "device.nonce is not the challenge of this connection.",
+			Cause:     "The nonce belongs to an earlier connection.",
+			Fix:       "Sign the nonce of this connection's connect.challenge.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "sign_challenge",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "DEVICE_NONCE_REQUIRED",
+			Meaning:   "The signature does not cover the connection's challenge.",
+			Cause:     "The client signs in the older way, without device.nonce.",
+			Fix:       "Wait for connect.challenge and sign its nonce; an owner who must admit an old client sets gateway.auth.allowLegacySignature.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "sign_challenge",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "DEVICE_PUBLIC_KEY_INVALID",
+			Meaning:   "device.publicKey is no canonical Ed25519 key of full order.",
+			Cause:     "The text is not base64url of 32 bytes, or the key is one that fits any signature.",
+			Fix:       "Make a new key with an ordinary Ed25519 library.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "fix_device_identity",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "DEVICE_SIGNATURE_EXPIRED",
+			Meaning:   "device.signedAt is too far from the gateway's clock.",
+			Cause:     "One of the two clocks is wrong, or an old signature was sent again.",
+			Fix:       "Set the clocks and sign anew for each connect.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "check_clock",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "DEVICE_SIGNATURE_INVALID",
+			Meaning:   "The signature does not fit the text that connect implies.",
+			Cause:     "Another key signed, or the signed text differs: the order of the scopes and the token count.",
+			Fix:       "Sign exactly what connect says, fields in the documented order, with the key of device.publicKey.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "fix_device_identity",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "HOST_NOT_ALLOWED",
+			Meaning:   "The Host header names no address of this gateway.",
+			Cause:     "The gateway was addressed by a name it does not know, which is also how a web page attacks by DNS rebinding.",
+			Fix:       "Address it by IP or localhost, or list details.host in gateway.allowedHosts if the name is yours.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "allow_host",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "IDEMPOTENCY_CONFLICT",
+			Meaning:  "The idempotency key was used before with other params.",
+			Cause:    "A client reuses its keys, or changed a request before sending it again.",
+			Fix:      "Use a new key for a new request, and the same params with the same key.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "use_new_key",
+		},
+		{Kind: wire.KindDetail, Name: "IDEMPOTENCY_KEY_TOO_LONG",
+			Meaning:  "An idempotency key is 1 to 256 bytes long.",
+			Cause:    "The key holds more than a name, perhaps the message itself.",
+			Fix:      "Use a UUID.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "fix_request",
+		},
+		{Kind: wire.KindDetail, Name: "INTERNAL",
+			Meaning:   "A defect of the gateway. details.errorId finds it in the log.",
+			Cause:     "A case that nobody thought of.",
+			Fix:       "Find the line of the id and report it: `coderclaw logs`",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "report_defect",
+		},
+		{Kind: wire.KindDetail, Name: "INVALID_FRAME",
+			Meaning:  "The message is no request frame.",
+			Cause:    "JSON without type \"req\", id or method, with members a request does not have, or with an id or method that is too long.",
+			Fix:      "Send {\"type\":\"req\",\"id\":\"1\",\"method\":\"health\",\"params\":{}}; the frame's schema: `coderclaw schema print RequestFrame`",
+			Error:    "INVALID_REQUEST",
+			NextStep: "fix_request",
+		},
+		{Kind: wire.KindDetail, Name: "INVALID_PARAMS",
+			Meaning:  "The params do not fit the method's schema; the message tells each fault with its JSON path.",
+			Cause:    "A missing, misspelt or unexpected member, a wrong type, or a value out of bounds.",
+			Fix:      "Compare with the schema: `coderclaw schema print ChatSendParams` shows a definition, `coderclaw schema validate --def ChatSendParams` checks instances.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "fix_request",
+		},
+		{Kind: wire.KindDetail, Name: "LIMIT_EXCEEDED",
+			Meaning:  "A size or count in the request is above its limit; the message names it.",
+			Cause:    "The request holds more than the gateway keeps.",
+			Fix:      "Send less, or split it.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "fix_request",
+		},
+		{Kind: wire.KindDetail, Name: "MISSING_SCOPE",
+			Meaning:  "The connection was not granted the scope that the method needs; details.scope names it.",
+			Cause:    "connect asked for fewer scopes, or came without a device, in which case none is granted.",
+			Fix:      "Connect again with a device identity and details.scope among the scopes. `coderclaw schema list --methods` shows what each method needs.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "reconnect_with_scope",
+		},
+		{Kind: wire.KindDetail, Name: "MODEL_UNAVAILABLE",
+			Meaning:   "The model's provider refused or failed; the message carries its words.",
+			Cause:     "No such server, a wrong key, an unknown model, or the provider's own trouble.",
+			Fix:       "Check agent.openai in the configuration or OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, then: `coderclaw call models.list`",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "check_model_configuration",
+		},
+		{Kind: wire.KindDetail, Name: "ORIGIN_NOT_ALLOWED",
+			Meaning:   "A browser page of this Origin may not connect.",
+			Cause:     "The page was not opened from the gateway, and its origin is not listed.",
+			Fix:       "Open the page from the gateway, or list details.origin in gateway.controlUi.allowedOrigins.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "allow_origin",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "PAIRING_REQUIRED",
+			Meaning:   "Someone has to approve this device, or the role or scopes it asks for; details.requestId names the request.",
+			Cause:     "The device is new, was removed, or asks for more than was approved.",
+			Fix:       "On the gateway's own machine connect once with the gateway's token, which approves the device: `coderclaw --token SECRET status`. From elsewhere somebody with the scope operator.pairing approves details.requestId.",
+			Error:     "NOT_PAIRED",
+			NextStep:  "approve_pairing",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "PROTOCOL_MISMATCH",
+			Meaning:   "The client's range of protocol versions does not contain the gateway's; details.expectedProtocol names it.",
+			Cause:     "Client and gateway are of different ages.",
+			Fix:       "Update the older of the two. `coderclaw version` tells which protocol this program speaks.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "update_client",
+			CloseCode: 1002,
+		},
+		{Kind: wire.KindDetail, Name: "RATE_LIMITED",
+			Meaning:   "The method was called too often.",
+			Cause:     "A loop without a pause; retryAfterMs tells when it may be called again.",
+			Fix:       "Wait for retryAfterMs.",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "wait_then_retry",
+		},
+		{Kind: wire.KindDetail, Name: "ROLE_INVALID",
+			Meaning:   "connect named a role other than operator or node.",
+			Cause:     "A typing mistake in params.role.",
+			Fix:       "Set role to operator or node, or leave it out: operator is the default.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "fix_request",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "ROLE_UNAUTHORIZED",
+			Meaning:  "The method is not for the connection's role.",
+			Cause:    "A node called a method of operators, or an operator one of nodes.",
+			Fix:      "Connect with the role that `coderclaw schema list --methods` shows for the method.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "reconnect_with_role",
+		},
+		{Kind: wire.KindDetail, Name: "RUN_CONFLICT",
+			Meaning:  "A run of this id is live and belongs to somebody else.",
+			Cause:    "Two clients chose the same idempotency key.",
+			Fix:      "Use a new key, best a UUID.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "use_new_key",
+		},
+		{Kind: wire.KindDetail, Name: "SECURE_CONTEXT_REQUIRED",
+			Meaning:   "The control page has no device identity.",
+			Cause:     "The browser gives keys only to pages of HTTPS and localhost.",
+			Fix:       "Open the page over https or as http://localhost, for example through a tunnel.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "use_secure_context",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "SESSION_ACTIVE",
+			Meaning:   "A run of the session did not end in time.",
+			Cause:     "The session was to be reset or deleted while its agent was at work and would not stop.",
+			Fix:       "Wait for the run's end, or abort it with chat.abort, then try again.",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "wait_then_retry",
+		},
+		{Kind: wire.KindDetail, Name: "SESSION_NOT_FOUND",
+			Meaning:  "No session has this key, id or label.",
+			Cause:    "A typing mistake, or the session was deleted.",
+			Fix:      "See which sessions there are: `coderclaw sessions`",
+			Error:    "INVALID_REQUEST",
+			NextStep: "check_session_key",
+		},
+		{Kind: wire.KindDetail, Name: "SHUTTING_DOWN",
+			Meaning:   "The gateway is stopping and takes no new work.",
+			Cause:     "Somebody stopped or restarted it.",
+			Fix:       "Connect again when it is back; to start it: `coderclaw gateway`",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "reconnect",
+		},
+		{Kind: wire.KindDetail, Name: "TOO_MANY_CONNECTIONS",
+			Meaning:   "The gateway has as many connections as it takes.",
+			Cause:     "Clients that leave connections open, or a limit that is too low for the house.",
+			Fix:       "Close connections that nobody uses: `coderclaw presence` shows who is there. Then connect again.",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "wait_then_retry",
+			CloseCode: 1013,
+		},
+		{Kind: wire.KindDetail, Name: "TOO_MANY_REQUESTS",
+			Meaning:   "The connection has too many requests in flight.",
+			Cause:     "The client sends without waiting for answers; details.limit names the limit.",
+			Fix:       "Wait for answers before sending more.",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "wait_then_retry",
+		},
+		{Kind: wire.KindDetail, Name: "UNKNOWN_METHOD",
+			Meaning:  "The gateway has no method of this name.",
+			Cause:    "A typing mistake, or a client that is newer than the gateway. Told before role and scope are looked at.",
+			Fix:      "See what there is: `coderclaw schema list --methods`. What a connected gateway offers is in hello-ok.features.methods.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "check_method_name",
+		},
+		{Kind: wire.KindClose, Name: "first frame not json",
+			Meaning:   "The first message was not JSON. The reason on the wire is empty.",
+			Cause:     "Another protocol speaks on this port.",
+			Fix:       "Fix the client; a retry will not help.",
+			CloseCode: 1000,
+		},
+		{Kind: wire.KindClose, Name: "handshake refused",
+			Meaning:     "connect was refused. The reason on the wire is the refusal's message, cut to 120 bytes; the response before the close carries code and details.",
+			Cause:       "See the response: its details.code has an entry of its own.",
+			Fix:         "Follow details.recommendedNextStep; do not retry unchanged.",
+			CloseReason: "handshake refused",
+			CloseCode:   1008,
+		},
+		{Kind: wire.KindClose, Name: "handshake timeout",
+			Meaning:   "No successful connect within 10 s of the upgrade. The reason on the wire is empty.",
+			Cause:     "The client waits for something, or somebody only opened the port.",
+			Fix:       "Connect again and send connect at once.",
+			Retryable: true,
+			CloseCode: 1000,
+		},
+		{Kind: wire.KindClose, Name: "internal error",
+			Meaning:     "A defect of the gateway ended the connection.",
+			Cause:       "A case that nobody thought of.",
+			Fix:         "Reconnect; report what the log says of it: `coderclaw logs`",
+			Retryable:   true,
+			CloseReason: "internal error",
+			CloseCode:   1011,
+		},
+		{Kind: wire.KindClose, Name: "invalid request frame",
+			Meaning:     "The first message was JSON but no request frame.",
+			Cause:       "The client skipped the handshake, or its frames have another shape.",
+			Fix:         "Fix the client; the frame's schema: `coderclaw schema print RequestFrame`",
+			CloseReason: "invalid request frame",
+			CloseCode:   1008,
+		},
+		{Kind: wire.KindClose, Name: "message too big",
+			Meaning:   "A message was larger than policy.maxPayload, or than 64 KiB before hello-ok. The reason on the wire is empty.",
+			Cause:     "A large attachment, or a client that ignores hello-ok.policy.",
+			Fix:       "Send smaller frames.",
+			CloseCode: 1009,
+		},
+		{Kind: wire.KindClose, Name: "protocol error",
+			Meaning:   "A message broke the rules of WebSocket itself. The reason on the wire is empty.",
+			Cause:     "A faulty client library or something in between that changes frames.",
+			Fix:       "Fix the client; a retry will not help.",
+			CloseCode: 1002,
+		},
+		{Kind: wire.KindClose, Name: "protocol mismatch",
+			Meaning:     "The range of protocol versions does not contain the gateway's. The response before it says which one.",
+			Cause:       "Client and gateway are of different ages.",
+			Fix:         "Update the older of the two. `coderclaw version` tells which protocol this program speaks.",
+			CloseReason: "protocol mismatch",
+			CloseCode:   1002,
+		},
+		{Kind: wire.KindClose, Name: "service restart",
+			Meaning:     "The gateway stops or restarts; a shutdown event came before.",
+			Cause:       "Somebody stopped or restarted it.",
+			Fix:         "Reconnect with back-off, after restartExpectedMs when it was given.",
+			Retryable:   true,
+			CloseReason: "service restart",
+			CloseCode:   1012,
+		},
+		{Kind: wire.KindClose, Name: "slow consumer",
+			Meaning:     "More than policy.maxBufferedBytes waited for this connection.",
+			Cause:       "The client stopped reading, or its network is slower than what it asked to see.",
+			Fix:         "Read faster, then reconnect and read state anew.",
+			Retryable:   true,
+			CloseReason: "slow consumer",
+			CloseCode:   1008,
+		},
+		{Kind: wire.KindClose, Name: "too many connections",
+			Meaning:     "The gateway has as many connections as it takes.",
+			Cause:       "Clients that leave connections open, or a limit that is too low for the house.",
+			Fix:         "Reconnect later, with back-off. `coderclaw presence` shows who is there.",
+			Retryable:   true,
+			CloseReason: "too many connections",
+			CloseCode:   1013,
+		},
+		{Kind: wire.KindClose, Name: "too many invalid frames",
+			Meaning:     "More than 20 messages within 10 s were not JSON.",
+			Cause:       "A faulty client.",
+			Fix:         "Fix the client; a retry will not help.",
+			CloseReason: "too many invalid frames",
+			CloseCode:   1008,
+		},
+	}
+}
+
+// FindError returns the catalogue's entry of this name.
+func FindError(name string) (wire.ErrorInfo, bool) {
+	for _, e := range Errors() {
+		if e.Name == name {
+			return e, true
+		}
+	}
+	return wire.ErrorInfo{}, false
 }

@@ -105,7 +105,7 @@ func (a *App) runChat(c *cli.Context) error {
 	}
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
-	return a.keep(ctx, c, func(o *client.Options) {
+	return a.keep(c.Context, c, func(o *client.Options) {
 		o.OnHello = func(h protocol.HelloOk) { tell(ctx, notice{hello: &h}) }
 		o.OnEvent = func(e client.Event) { tell(ctx, notice{event: &e}) }
 		o.OnGap = func(g client.Gap) { tell(ctx, notice{gap: &g}) }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,6 +192,21 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		require.NoError(t, err)
 	}
 	s.run(listeners...)
+	var emitting sync.WaitGroup
+	enough := make(chan struct{})
+	for range 2 {
+		emitting.Go(func() {
+			for {
+				select {
+				case <-enough:
+					return
+				default:
+					s.emit("tick", `{"ts":1}`)
+					runtime.Gosched()
+				}
+			}
+		})
+	}
 	var peers []*peer
 	for i := range 20 {
 		conn, err := net.Dial("tcp", listeners[i%2].Addr().String())
@@ -213,6 +229,8 @@ func TestNothingIsLeftRunning(t *testing.T) {
 			require.Equal(t, 1002, p.closed().code)
 		}
 	}
+	close(enough)
+	emitting.Wait()
 	require.NoError(t, s.stop(nil))
 	for _, p := range peers[15:] {
 		require.Equal(t, ending{1012, "service restart"}, p.closed())

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -226,4 +227,40 @@ func TestRequestsWithoutReading(t *testing.T) {
 		open, _ := s.g.hub.count()
 		require.Zero(t, open)
 	})
+}
+
+// The same over a real socket, where the kernel holds some of what is sent.
+func TestSlowConsumerOverTCP(t *testing.T) {
+	s := newServer(t, func(c *Config) { c.Limits.QueueBytes = 1 << 20 })
+	s.register()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s.run(l)
+	dial := func() *peer {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		return open(t, conn)
+	}
+	slow, healthy := dial(), dial().resume()
+	for range 2 {
+		if slow.seen++; slow.seen == 2 {
+			slow.send(connectFrame("operator", "operator.admin"))
+		}
+		_, _, err := slow.readFrame()
+		require.NoError(t, err)
+	}
+	healthy.connect("operator.admin")
+	payload := `"` + strings.Repeat("p", 60_000) + `"`
+	sent := 0
+	for _, peers := s.g.hub.count(); peers == 2; _, peers = s.g.hub.count() {
+		require.Less(t, sent, 2000, "120 MB must be more than a kernel holds")
+		s.emit("agent", payload)
+		sent++
+		require.EqualValues(t, sent, healthy.next()["seq"])
+	}
+	require.Equal(t, ending{1008, "slow consumer"}, slow.resume().closed())
+	for i := 1; len(slow.frames) > 0; i++ {
+		require.EqualValues(t, i, slow.next()["seq"], "up to where it was cut off nothing is missing")
+	}
+	require.NoError(t, healthy.conn.Close())
 }

@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +53,8 @@ func (r *Runs) AbortRun(ctx context.Context, sessionKey, runID, reason string) (
 // out.
 func (r *Runs) AbortSession(ctx context.Context, sessionKey, reason string) ([]string, error) {
 	ids := []string{}
-	for _, run := range r.cancelSession(sessionKey, reason, nil) {
+	live, _ := r.cancelSession(sessionKey, reason, nil)
+	for _, run := range live {
 		out, err := run.Wait(ctx)
 		if err != nil {
 			return ids, err
@@ -75,7 +77,8 @@ func (r *Runs) EndSession(ctx context.Context, sessionKey string) error {
 func (r *Runs) endSession(ctx context.Context, sessionKey string, except *Run) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, abortWait, errStillActive)
 	defer cancel()
-	for _, run := range r.cancelSession(sessionKey, StopRPC, except) {
+	live, ended := r.cancelSession(sessionKey, StopRPC, except)
+	for _, run := range slices.Concat(ended, live) {
 		select {
 		case <-run.done:
 		case <-ctx.Done():
@@ -90,25 +93,32 @@ func (r *Runs) endSession(ctx context.Context, sessionKey string, except *Run) e
 }
 
 // cancelSession cancels the runs of a session, the last in line first, so that
-// none of them gets its turn while the others end. It returns them oldest first.
+// none of them gets its turn while the others end. It returns, oldest first, those
+// that it cancelled, and those whose end is told while something of them is left.
 // A run that is still being accepted is cancelled too but not returned: it ends
 // by itself, and two resets that wait for each other would wait in vain.
-func (r *Runs) cancelSession(sessionKey, reason string, except *Run) []*Run {
+func (r *Runs) cancelSession(sessionKey, reason string, except *Run) (live, ended []*Run) {
 	r.mu.Lock()
-	runs := without(r.active[sessionKey], except)
-	r.mu.Unlock()
-	var cancelled []*Run
-	for i := len(runs) - 1; i >= 0; i-- {
-		runs[i].cancel(abortCause{reason})
-	}
-	for _, run := range runs {
-		select {
-		case <-run.accepted:
-			cancelled = append(cancelled, run)
-		default:
+	for _, run := range without(r.active[sessionKey], except) {
+		if run.settled {
+			ended = append(ended, run)
+		} else {
+			live = append(live, run)
 		}
 	}
-	return cancelled
+	r.mu.Unlock()
+	for _, run := range slices.Backward(live) {
+		run.cancel(abortCause{reason})
+	}
+	live = slices.DeleteFunc(live, func(run *Run) bool {
+		select {
+		case <-run.accepted:
+			return false
+		default:
+			return true
+		}
+	})
+	return live, ended
 }
 
 // resetSession ends the session's other runs and gives it an empty transcript.

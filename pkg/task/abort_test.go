@@ -106,6 +106,9 @@ func TestAbortOfABackendThatLingers(t *testing.T) {
 		_, err := g.AbortRun(t.Context(), "agent:main:main", "linger", StopRPC)
 		require.NoError(t, err)
 		require.Less(t, time.Since(began), time.Second)
+		ids, err := g.AbortSession(t.Context(), "agent:main:main", StopRPC)
+		require.NoError(t, err)
+		require.Empty(t, ids, "it is aborted already, though not gone")
 		next := g.start(ask("next", "hi"))
 		g.finish(next)
 		require.Equal(t, 6*time.Second, time.Since(began).Round(time.Second))
@@ -177,7 +180,7 @@ func TestClose(t *testing.T) {
 		for _, run := range []*Run{running, queued, held} {
 			out := g.finish(run)
 			require.Equal(t, StateError, out.State)
-			require.True(t, out.Retryable)
+			require.Equal(t, protocol.DetailShuttingDown, out.Detail)
 			require.Equal(t, 1, g.rec.terminals(run.ID()))
 		}
 		require.Contains(t, g.history("main"), "assistant: so far")

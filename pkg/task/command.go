@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
 )
@@ -63,12 +64,12 @@ func (run *Run) perform() {
 		return
 	}
 	if err != nil {
-		run.fail(err)
+		run.fail(protocol.DetailInternal, err)
 		return
 	}
 	entry, stored, err := run.store(nil, InjectedMessage(text))
 	if err != nil {
-		run.fail(fmt.Errorf("the answer could not be stored: %w", err))
+		run.fail(protocol.DetailInternal, fmt.Errorf("the answer could not be stored: %w", err))
 		return
 	}
 	defer close(run.terminal)
@@ -117,7 +118,7 @@ func (run *Run) statusText() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the session could not be read: %w", err)
 	}
-	running, queued := r.Active(run.req.SessionKey)
+	running, queued := r.inLine(run.req.SessionKey)
 	var b strings.Builder
 	fmt.Fprintf(&b, "CoderClaw %s, up %s\n", strings.TrimSpace(r.version), duration(time.Since(r.startedAt)))
 	fmt.Fprintf(&b, "Backend: %s\n", r.backend.Name())
@@ -293,7 +294,8 @@ func (run *Run) think(word string) (string, error) {
 // stopOthers aborts what else the session runs.
 func (run *Run) stopOthers() (string, error) {
 	n := 0
-	for _, other := range run.runs.cancelSession(run.req.SessionKey, StopCommand, run) {
+	live, _ := run.runs.cancelSession(run.req.SessionKey, StopCommand, run)
+	for _, other := range live {
 		out, err := other.Wait(run.ctx)
 		if err != nil {
 			return "", err

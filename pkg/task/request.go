@@ -109,6 +109,7 @@ func (r *Runs) Start(ctx context.Context, req Request) (run *Run, replayed bool,
 		return nil, false, err
 	}
 	close(run.accepted)
+	r.log.Info("run accepted", "runId", run.ID(), "namespace", run.key.namespace, "sessionKey", run.req.SessionKey)
 	go run.loop()
 	return run, false, nil
 }
@@ -219,19 +220,19 @@ func (r *Runs) withdraw(run *Run, err error) {
 
 // refusal is INVALID_REQUEST with a finer code.
 func refusal(detail, format string, args ...any) *wire.Error {
-	return wire.Errorf(protocol.ErrorInvalidRequest, format, args...).WithDetails(details(detail))
+	return wire.Errorf(protocol.ErrorInvalidRequest, format, args...).WithDetails(Details(detail))
 }
 
 // unavailable is UNAVAILABLE with a finer code and the advice to come again.
 func unavailable(detail, format string, args ...any) *wire.Error {
-	e := wire.Errorf(protocol.ErrorUnavailable, format, args...).WithDetails(details(detail))
+	e := wire.Errorf(protocol.ErrorUnavailable, format, args...).WithDetails(Details(detail))
 	retryable, after := true, int64(busyRetryAfterMs)
 	e.Retryable, e.RetryAfterMs = &retryable, &after
 	return e
 }
 
-// details is the JSON of error.details for a finer code.
-func details(code string) []byte {
+// Details is the JSON of error.details for a finer code.
+func Details(code string) []byte {
 	return protocol.ErrorDetails{
 		Code:                wire.Some(code),
 		RecommendedNextStep: wire.Some(protocol.DetailNextStep(code)),

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
 )
 
@@ -48,10 +49,9 @@ type Outcome struct {
 	Silent bool
 	// StopReason is the backend's for a final run, an abort's for an aborted one.
 	StopReason string
-	// Error is what to tell the client when State is StateError.
-	Error string
-	// Retryable says that the same request may succeed later.
-	Retryable bool
+	// Error is what to tell the client when State is StateError, and Detail the
+	// finer code that goes with it.
+	Error, Detail string
 	// StartedAt and EndedAt are in ms since the epoch; StartedAt is 0 for a run
 	// that never had its turn.
 	StartedAt, EndedAt int64
@@ -123,9 +123,6 @@ func newRun(r *Runs, req Request, key recordKey) *Run {
 
 // ID is the run id on the wire: the client's idempotency key.
 func (run *Run) ID() string { return run.key.key }
-
-// SessionID is the id of the session that accepted the run.
-func (run *Run) SessionID() string { return run.sessionID }
 
 // AcceptedAt is when the run was accepted.
 func (run *Run) AcceptedAt() time.Time { return run.acceptedAt }
@@ -203,31 +200,40 @@ func (run *Run) rescue() {
 	select {
 	case <-run.terminal:
 	default:
-		run.endWithError(errInternal(run.ID()))
+		run.endWithError(protocol.DetailInternal, errInternal(run.ID()))
 	}
 }
 
-// errInternal is what a client learns of a defect: where to look.
-func errInternal(runID string) error {
-	return fmt.Errorf("the agent failed unexpectedly; the gateway's log has the details (run %s)", runID)
+// internalError is what a client learns of a defect: where to look.
+type internalError struct{ runID string }
+
+// errInternal returns an internalError.
+func errInternal(runID string) error { return internalError{runID} }
+
+// Error names the run to look for.
+func (e internalError) Error() string {
+	return fmt.Sprintf("the agent failed unexpectedly; the gateway's log has the details (run %s)", e.runID)
 }
 
 // settle decides the outcome, once: the run's goroutine calls it on the one way
 // out that it takes, right before the terminal event.
 func (run *Run) settle(out Outcome) Outcome {
-	r := run.runs
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out.EndedAt = time.Now().UnixMilli()
+	now := time.Now()
+	out.EndedAt = now.UnixMilli()
 	out.StartedAt = run.stream.startedAt
 	if out.SessionID == "" {
 		out.SessionID = run.sessionID
 	}
+	r := run.runs
+	r.mu.Lock()
 	run.settled = true
 	run.outcome = out
 	// What was asked is not needed to answer the key, and would pin its frame.
 	run.req.Message, run.req.Images, run.req.Touch, run.req.System, run.command = "", nil, nil, "", command{}
-	r.dedupe.finishLocked(run, time.Now())
+	r.dedupe.finishLocked(run, now)
+	r.mu.Unlock()
+	r.log.Info("run ended", "runId", run.ID(), "state", out.State, "stopReason", out.StopReason,
+		"durationMs", out.EndedAt-run.acceptedAt.UnixMilli(), "provider", out.Provider, "model", out.Model, "err", out.Error)
 	return out
 }
 

@@ -215,7 +215,7 @@ func TestSessionIsSerialAndSessionsAreNot(t *testing.T) {
 			g.start(ask("b1", "three", in("other"))),
 		}
 		began := time.Now()
-		running, queued := g.Active("agent:main:main")
+		running, queued := g.inLine("agent:main:main")
 		require.Equal(t, []int{1, 1}, []int{running, queued})
 		for i, want := range []time.Duration{2 * time.Second, 4 * time.Second, 2 * time.Second} {
 			out := g.finish(runs[i])

@@ -184,9 +184,8 @@ func (r *Runs) Close() error {
 	}
 }
 
-// Active reports how many runs a session has: the one that runs, and those that
-// wait behind it.
-func (r *Runs) Active(sessionKey string) (running, queued int) {
+// inLine tells how many turns of a session run (one at most) and how many wait.
+func (r *Runs) inLine(sessionKey string) (running, queued int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := len(r.lanes[sessionKey])

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // deltaInterval is the least time between two chat deltas of a run (the
@@ -44,7 +46,7 @@ type turnResult struct {
 func (run *Run) execute() {
 	turn, err := run.prepare()
 	if err != nil {
-		run.fail(err)
+		run.fail(protocol.DetailInternal, err)
 		return
 	}
 	events := make(chan agent.Event)
@@ -128,7 +130,11 @@ func (run *Run) end(res turnResult) {
 			run.cut()
 			return
 		}
-		run.fail(res.err)
+		detail := protocol.DetailModelUnavailable
+		if errors.As(res.err, new(internalError)) {
+			detail = protocol.DetailInternal
+		}
+		run.fail(detail, res.err)
 		return
 	}
 	// A backend that does not stream leaves its reply in the result alone.
@@ -171,7 +177,7 @@ func (run *Run) complete(res agent.Result) {
 		Usage:      messageUsage(res.Usage),
 	})
 	if err != nil {
-		run.fail(fmt.Errorf("the answer could not be stored: %w", err))
+		run.fail(protocol.DetailInternal, fmt.Errorf("the answer could not be stored: %w", err))
 		return
 	}
 	out.SessionID = entry.SessionID
@@ -184,7 +190,7 @@ func (run *Run) complete(res agent.Result) {
 func (run *Run) cut() {
 	var cause abortCause
 	if !errors.As(context.Cause(run.ctx), &cause) {
-		run.fail(errShutdown)
+		run.fail(protocol.DetailShuttingDown, errShutdown)
 		return
 	}
 	text := run.stream.raw.String()
@@ -199,7 +205,7 @@ func (run *Run) cut() {
 			AbortOrigin:    cause.reason,
 		})
 		if err != nil {
-			run.runs.log.Error("partial answer not stored", "runId", run.ID(), "error", err)
+			run.runs.log.Error("partial answer not stored", "runId", run.ID(), "err", err)
 		}
 	}
 	defer close(run.terminal)
@@ -209,30 +215,39 @@ func (run *Run) cut() {
 
 // fail ends the run with an error that the client is told. What was said before
 // stays in the transcript, with the error.
-func (run *Run) fail(cause error) {
+func (run *Run) fail(detail string, cause error) {
 	_, _, err := run.store(nil, session.Message{
 		Role:         "assistant",
 		Text:         run.stream.raw.String(),
 		Provider:     run.runs.backend.Name(),
 		StopReason:   "error",
-		ErrorMessage: cause.Error(),
+		ErrorMessage: errorText(cause),
 	})
 	if err != nil {
-		run.runs.log.Error("failed run not stored", "runId", run.ID(), "error", err)
+		run.runs.log.Error("failed run not stored", "runId", run.ID(), "err", err)
 	}
-	run.endWithError(cause)
+	run.endWithError(detail, cause)
 }
 
 // endWithError tells of the failure without touching the store.
-func (run *Run) endWithError(cause error) {
+func (run *Run) endWithError(detail string, cause error) {
 	defer close(run.terminal)
 	out := run.settle(Outcome{
-		State:     StateError,
-		Text:      run.stream.text,
-		Error:     cause.Error(),
-		Retryable: errors.Is(cause, errShutdown),
+		State:  StateError,
+		Text:   run.stream.text,
+		Error:  errorText(cause),
+		Detail: detail,
 	})
 	run.emitError(out.Error, out.EndedAt)
+}
+
+// errorText is an error in words for people: a refusal without its code.
+func errorText(err error) string {
+	var refused *wire.Error
+	if errors.As(err, &refused) {
+		return refused.Message
+	}
+	return err.Error()
 }
 
 // store appends to the run's transcript. It works after the run's own context

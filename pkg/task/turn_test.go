@@ -194,13 +194,14 @@ func TestFailure(t *testing.T) {
 		"chat 2 error  HTTP 401: mock invalid api key",
 	}, g.rec.lines("e4"))
 	require.Equal(t, StateError, out.State)
-	require.False(t, out.Retryable)
+	require.Equal(t, protocol.DetailModelUnavailable, out.Detail)
 
 	g.finish(g.start(ask("late", "late")))
 	require.Contains(t, g.history("main"), "assistant: half", "what was said before the failure is kept")
 
 	out = g.finish(g.start(ask("panic", "panic")))
 	require.Equal(t, StateError, out.State)
+	require.Equal(t, protocol.DetailInternal, out.Detail)
 	require.NotContains(t, out.Error, "secret")
 	require.Contains(t, out.Error, "panic)", "names the run")
 	require.Equal(t, 1, g.rec.terminals("panic"))

@@ -282,6 +282,7 @@ func TestAgentEnds(t *testing.T) {
 					require.Equal(t, protocol.ErrorUnavailable, e.Code)
 					require.Equal(t, c.err, e.Message)
 					require.JSONEq(t, c.want, string(e.Payload))
+					require.Contains(t, string(e.Details), protocol.DetailModelUnavailable)
 					return
 				}
 				require.NoError(t, err)

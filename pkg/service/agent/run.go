@@ -35,7 +35,7 @@ func (s *Service) Agent(ctx context.Context, peer *wire.Peer, params protocol.Ag
 		if err := ack(accepted(params.IdempotencyKey, time.Now())); err != nil {
 			return protocol.AgentResult{}, err
 		}
-		return protocol.AgentResult{}, failed(params.IdempotencyKey, errNoTarget, false)
+		return protocol.AgentResult{}, failed(params.IdempotencyKey, errNoTarget, "")
 	}
 	run, replayed, err := s.runs.Start(ctx, req)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Service) Agent(ctx context.Context, peer *wire.Peer, params protocol.Ag
 		return protocol.AgentResult{}, err
 	}
 	if out.State == task.StateError {
-		return protocol.AgentResult{}, failed(run.ID(), out.Error, out.Retryable)
+		return protocol.AgentResult{}, failed(run.ID(), out.Error, out.Detail)
 	}
 	return result(run, out), nil
 }
@@ -131,11 +131,11 @@ func accepted(runID string, at time.Time) protocol.AgentAccepted {
 
 // failed is the second answer of a turn that did not work out: an error that
 // carries the result beside it.
-func failed(runID, why string, retryable bool) *wire.Error {
+func failed(runID, why, detail string) *wire.Error {
 	e := wire.Errorf(protocol.ErrorUnavailable, "%s", why)
 	e.Payload = protocol.AgentResult{RunID: runID, Status: protocol.AgentFinalStatusError, Summary: why}.AppendJSON(nil)
-	if retryable {
-		e.Retryable = &retryable
+	if detail != "" {
+		e.Details = task.Details(detail)
 	}
 	return e
 }

@@ -23,10 +23,7 @@ func (s *Service) ChatInject(ctx context.Context, _ *wire.Peer, params protocol.
 		return protocol.ChatInjectResult{}, err
 	} else if !ok {
 		return protocol.ChatInjectResult{}, wire.Errorf(protocol.ErrorInvalidRequest, "session not found").
-			WithDetails(protocol.ErrorDetails{
-				Code:                wire.Some(protocol.DetailSessionNotFound),
-				RecommendedNextStep: wire.Some(protocol.DetailNextStep(protocol.DetailSessionNotFound)),
-			}.AppendJSON(nil))
+			WithDetails(task.Details(protocol.DetailSessionNotFound))
 	}
 	text := params.Message
 	if label := strings.TrimSpace(params.Label.Or("")); label != "" {

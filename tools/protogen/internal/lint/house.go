@@ -64,7 +64,8 @@ func (h *house) file(f *load.File) {
 	if f.Doc == "" {
 		h.Addf(pos, "the file has no description")
 	}
-	for _, table := range [][]*load.Entry{f.Roles, f.Scopes, f.Errors, f.Details, f.Closes} {
+	h.catalogue(f)
+	for _, table := range [][]*load.Entry{f.Roles, f.Scopes} {
 		for _, e := range table {
 			if e.Doc == "" {
 				h.Addf(e.Pos, "the entry has no doc")

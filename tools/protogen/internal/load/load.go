@@ -44,8 +44,9 @@ func (p *Problems) Err() error {
 		}
 		return a.Pointer < b.Pointer
 	})
+	p.list = slices.Compact(p.list)
 	var errs []error
-	for _, one := range slices.Compact(p.list) {
+	for _, one := range p.list {
 		errs = append(errs, one)
 	}
 	return errors.Join(errs...)
@@ -87,10 +88,22 @@ type Def struct {
 
 // Entry is one line of a table such as x-scopes.
 type Entry struct {
-	Pos     Pos
-	Name    string
+	Pos  Pos
+	Name string
+	// Doc is doc, or meaning in the catalogue of errors.
 	Doc     string
 	Implies []string
+	// Cause, Fix and Retryable stand in the catalogue only; Retryable is nil when
+	// the entry does not say.
+	Cause, Fix string
+	Retryable  *bool
+	// Error is the error.code that a details code travels under, NextStep its word
+	// for programs, Close the close reason that follows it.
+	Error, NextStep, Close string
+	// Code is the number of a close, Reason its text on the wire where that is not
+	// the entry's name.
+	Code   string
+	Reason *string
 	// Value is the whole entry.
 	Value *Value
 }
@@ -162,6 +175,7 @@ func readFile(root *Value, problems *Problems) *File {
 	for _, m := range root.Members {
 		switch m.Name {
 		case "$schema", "$id", "title", "$comment":
+		case "x-waive": // read by schema/compat
 		case "description":
 			f.Doc = m.Value.Text
 		case "$defs":
@@ -203,19 +217,41 @@ func readTable(v *Value, problems *Problems) []*Entry {
 	for _, m := range v.Members {
 		e := &Entry{Pos: m.Value.Pos, Name: m.Name, Value: m.Value}
 		for _, field := range m.Value.Members {
-			switch field.Name {
-			case "doc":
-				e.Doc = field.Value.Text
-			case "implies":
-				e.Implies = texts(field.Value, problems)
-			case "retryable", "code", "client", "reason", "recommendedNextStep", "x-since", "x-deprecated", "x-removed":
-			default:
-				problems.Addf(field.Value.Pos, "unknown key of a table entry")
-			}
+			e.field(field, problems)
 		}
 		list = append(list, e)
 	}
 	return list
+}
+
+func (e *Entry) field(m Member, problems *Problems) {
+	switch m.Name {
+	case "doc", "meaning":
+		e.Doc = text(m.Value, problems)
+	case "implies":
+		e.Implies = texts(m.Value, problems)
+	case "cause":
+		e.Cause = text(m.Value, problems)
+	case "fix":
+		e.Fix = text(m.Value, problems)
+	case "retryable":
+		e.Retryable = new(boolean(m.Value, problems))
+	case "error":
+		e.Error = text(m.Value, problems)
+	case "recommendedNextStep":
+		e.NextStep = text(m.Value, problems)
+	case "close":
+		e.Close = text(m.Value, problems)
+	case "code":
+		if e.Code = m.Value.Text; m.Value.Kind != Number {
+			problems.Addf(m.Value.Pos, "must be a number, is %s", m.Value.Kind)
+		}
+	case "reason":
+		e.Reason = new(text(m.Value, problems))
+	case "x-since", "x-deprecated", "x-removed":
+	default:
+		problems.Addf(m.Value.Pos, "unknown key of a table entry")
+	}
 }
 
 func readMethod(m Member, problems *Problems) *Method {

@@ -128,6 +128,9 @@ func ParseJSON(file string, data []byte) (*Value, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	v, err := parseValue(dec, Pos{File: file})
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("the file ends early")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -51,10 +51,16 @@ type Def struct {
 	Lenient bool
 }
 
-// Const is a named constant of the protocol.
+// Const is a named constant of the protocol. Of an entry of the catalogue of errors,
+// Entry tells meaning (Doc), cause, fix and the rest.
 type Const struct {
 	GoName string
 	Entry  *load.Entry
+	// CloseCode is the code of a close, or of the close that follows a refusal;
+	// empty when the connection stays open.
+	CloseCode string
+	// Reason is the text of a close on the wire, which may be empty.
+	Reason string
 }
 
 // Method is one method with its types.
@@ -175,7 +181,10 @@ func Make(m *load.Model) (*Package, error) {
 		p.events(d)
 		p.tables(pkg, d.File)
 	}
-	p.claimDerived(pkg)
+	if p.problems.Err() == nil { // else one clash would be told four times
+		p.claimDerived(pkg)
+	}
+	p.refuseRecursion(pkg)
 	slices.SortFunc(pkg.Domains, func(a, b *Domain) int { return cmp.Compare(a.Name, b.Name) })
 	return pkg, p.problems.Err()
 }
@@ -274,4 +283,20 @@ func (p *planner) tables(pkg *Package, f *load.File) {
 	add(&pkg.Errors, "Error", f.Errors)
 	add(&pkg.Details, "Detail", f.Details)
 	add(&pkg.Closes, "Close", f.Closes)
+	p.closes(pkg)
+}
+
+// closes finds out which close a refusal leads to.
+func (p *planner) closes(pkg *Package) {
+	codes := map[string]string{}
+	for _, c := range pkg.Closes {
+		codes[c.Entry.Name] = c.Entry.Code
+		c.CloseCode, c.Reason = c.Entry.Code, c.Entry.Name
+		if c.Entry.Reason != nil {
+			c.Reason = *c.Entry.Reason
+		}
+	}
+	for _, c := range pkg.Details {
+		c.CloseCode = codes[c.Entry.Close]
+	}
 }

@@ -86,49 +86,6 @@ func goConsts(p *printer, doc string, consts []*plan.Const) {
 	p.f(")\n")
 }
 
-// goCatalogue renders error codes, detail codes and close reasons.
-func goCatalogue(p *printer, pkg *plan.Package) {
-	goConsts(p, "The codes of error.code.", pkg.Errors)
-	goConsts(p, "The codes of error.details.code.", pkg.Details)
-	p.f("// The reasons for which the gateway closes a connection, as they are sent: some are empty.")
-	p.f("const (")
-	for _, c := range pkg.Closes {
-		p.doc(c.GoName + ": " + c.Entry.Doc)
-		reason := c.Entry.Name
-		if v := c.Entry.Value.Get("reason"); v != nil {
-			reason = v.Text
-		}
-		p.f("%s = %q", c.GoName, reason)
-	}
-	p.f(")\n")
-	p.f("// The WebSocket close code that goes with each reason.")
-	p.f("const (")
-	for _, c := range pkg.Closes {
-		code := c.Entry.Value.Get("code")
-		if code != nil {
-			p.f("%sCode = %s", c.GoName, code.Text)
-		}
-	}
-	p.f(")\n")
-	goByCode(p, pkg, "ErrorRetryable", "reports whether the same request may succeed later.", "bool", "false", "retryable", pkg.Errors)
-	goByCode(p, pkg, "DetailNextStep", "returns error.details.recommendedNextStep for a details code, or an empty string.", "string", `""`, "recommendedNextStep", pkg.Details)
-}
-
-// goByCode renders a look-up of one member of a table's entries.
-func goByCode(p *printer, _ *plan.Package, name, doc, result, zero, member string, consts []*plan.Const) {
-	p.doc(name + " " + doc)
-	p.f("func %s(code string) %s {", name, result)
-	p.f("switch code {")
-	for _, c := range consts {
-		v := c.Entry.Value.Get(member)
-		if v == nil || v.JSON() == zero {
-			continue
-		}
-		p.f("case %s: return %s", c.GoName, v.JSON())
-	}
-	p.f("}\nreturn %s\n}\n", zero)
-}
-
 // packageDoc is the comment of the generated package.
 const packageDoc = `Package protocol is the protocol in Go: types, decoding with validation, encoding,
 descriptors of methods and events, service interfaces with their Mount, a typed client,

@@ -44,9 +44,9 @@ func refDomain(p *printer, pkg *plan.Package, d *plan.Domain) {
 		refTable(p, "scope", pkg.Scopes)
 	}
 	if len(d.File.Errors) > 0 {
-		refTable(p, "error.code", pkg.Errors)
-		refTable(p, "error.details.code", pkg.Details)
-		refTable(p, "closing", pkg.Closes)
+		refCatalogue(p, "error.code", pkg.Errors)
+		refCatalogue(p, "error.details.code", pkg.Details)
+		refCatalogue(p, "Closing", pkg.Closes)
 	}
 	for _, def := range d.Types {
 		refType(p, def)
@@ -73,15 +73,34 @@ func refTable(p *printer, head string, consts []*plan.Const) {
 	p.f("| %s | |", head)
 	p.f("|---|---|")
 	for _, c := range consts {
-		name := "`" + c.Entry.Name + "`"
-		if code := c.Entry.Value.Get("code"); code != nil {
-			name = code.Text + " " + name
+		p.f("| `%s` | %s |", c.Entry.Name, cell(c.Entry.Doc))
+	}
+	p.f("")
+}
+
+// refCatalogue renders one list of the catalogue of errors: a table to find the code
+// in, with what to do about it.
+func refCatalogue(p *printer, head string, consts []*plan.Const) {
+	p.f("### %s\n", head)
+	p.f("| | meaning | cause | fix | retry | |")
+	p.f("|---|---|---|---|---|---|")
+	for _, c := range consts {
+		e := c.Entry
+		retry := "no"
+		if e.Retryable != nil && *e.Retryable {
+			retry = "yes"
 		}
-		text := c.Entry.Doc
-		if next := c.Entry.Value.Get("recommendedNextStep"); next != nil {
-			text += " Next: " + next.Text + "."
+		var rest []string
+		if e.Error != "" {
+			rest = append(rest, "with "+e.Error)
 		}
-		p.f("| %s | %s |", name, cell(text))
+		if e.NextStep != "" {
+			rest = append(rest, "next: "+e.NextStep)
+		}
+		if c.CloseCode != "" {
+			rest = append(rest, "closes "+c.CloseCode)
+		}
+		p.f("| `%s` | %s | %s | %s | %s | %s |", e.Name, cell(e.Doc), cell(e.Cause), cell(e.Fix), retry, strings.Join(rest, ", "))
 	}
 	p.f("")
 }

@@ -96,15 +96,6 @@ const (
 	CloseWentAwayCode = 1001
 )
 
-// ErrorRetryable reports whether the same request may succeed later.
-func ErrorRetryable(code string) bool {
-	switch code {
-	case ErrorBadThing:
-		return true
-	}
-	return false
-}
-
 // DetailNextStep returns error.details.recommendedNextStep for a details code, or an empty string.
 func DetailNextStep(code string) string {
 	switch code {
@@ -112,4 +103,49 @@ func DetailNextStep(code string) string {
 		return "give_up"
 	}
 	return ""
+}
+
+// Errors returns the whole catalogue, codes first, then details codes, then closes, each sorted by
+// name, in a fresh slice.
+func Errors() []wire.ErrorInfo {
+	return []wire.ErrorInfo{
+		{Kind: wire.KindCode, Name: "BAD_THING",
+			Meaning:   "It was bad.",
+			Cause:     "Somebody.",
+			Fix:       "Be good.",
+			Retryable: true,
+		},
+		{Kind: wire.KindDetail, Name: "TOO_BAD",
+			Meaning:   "It was too bad.",
+			Cause:     "Somebody else.",
+			Fix:       "Give up.",
+			Error:     "BAD_THING",
+			NextStep:  "give_up",
+			CloseCode: 1001,
+		},
+		{Kind: wire.KindClose, Name: "no words",
+			Meaning:   "Nothing to say.",
+			Cause:     "None.",
+			Fix:       "None.",
+			CloseCode: 1000,
+		},
+		{Kind: wire.KindClose, Name: "went away",
+			Meaning:     "It went away.",
+			Cause:       "It was bored.",
+			Fix:         "Wait.",
+			Retryable:   true,
+			CloseReason: "went away",
+			CloseCode:   1001,
+		},
+	}
+}
+
+// FindError returns the catalogue's entry of this name.
+func FindError(name string) (wire.ErrorInfo, bool) {
+	for _, e := range Errors() {
+		if e.Name == name {
+			return e, true
+		}
+	}
+	return wire.ErrorInfo{}, false
 }
