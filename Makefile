@@ -44,6 +44,7 @@ test: check-gen lint ## everything that needs only Go and gcc: generator freshne
 
 test-clients: build ## programs that we did not write, against ours (needs Node and npm)
 	tools/testclients/run.sh
+	tools/testclients/aimock.sh check
 
 soak: ## the long forms of the proofs: fuzzing, kill rounds, repeated contracts
 	tools/soak.sh

@@ -2,7 +2,8 @@
 # An independent OpenAI-compatible server (npm @copilotkit/aimock) as the model.
 #
 #   aimock.sh serve PORT   run it in the foreground on 127.0.0.1:PORT
-#   aimock.sh check        run the openai backend's tests against it
+#   aimock.sh check        run the openai backend's tests against it, then talk to it
+#                          through the gateway and the command line (needs bin/coderclaw)
 #
 # It is installed into .cache/aimock once, 12 MB without dependencies or install
 # scripts. It wants the key "aimock-test-key" and answers as aimock/chat.json
@@ -51,13 +52,41 @@ check() {
 	done
 	cd "$root"
 	CODERCLAW_TEST_AIMOCK="http://127.0.0.1:$port" go test -count=1 -run '^TestIndependentServer$' -v ./pkg/agent/openai
+	talk "$port"
+}
+
+# talk holds a conversation with the model through our gateway: one command starts
+# it, another prints the model's answer.
+talk() {
+	state=$(mktemp -d)
+	env -i PATH="$PATH" HOME="$state" CODERCLAW_STATE_DIR="$state" OPENAI_BASE_URL="http://127.0.0.1:$1/v1" OPENAI_API_KEY=$key OPENAI_MODEL=gpt-4o \
+		bin/coderclaw gateway --port 0 >"$state/gateway.log" 2>&1 &
+	gateway=$!
+	trap 'kill "$gateway" "$pid" 2>/dev/null || true; wait "$gateway" "$pid" 2>/dev/null || true; rm -rf "$state"' EXIT
+	tries=0
+	until url=$(sed -n 's/.*listens on \(ws:[^ ]*\).*/\1/p' "$state/gateway.log") && [ -n "$url" ]; do
+		tries=$((tries + 1))
+		if [ "$tries" -gt 100 ]; then
+			cat "$state/gateway.log" >&2
+			exit 1
+		fi
+		sleep 0.1
+	done
+	answer=$(env -i PATH="$PATH" HOME="$state" CODERCLAW_STATE_DIR="$state" bin/coderclaw agent --url "$url" --message "hello")
+	case $answer in
+	*"Hello from an independent server"*"漢字 included."*) echo "aimock: ok    coderclaw agent streams the independent model's answer" ;;
+	*)
+		echo "aimock: FAIL  coderclaw agent printed: $answer" >&2
+		exit 1
+		;;
+	esac
 }
 
 case "${1:-}" in
 serve) serve "${2:?port}" ;;
 check) check ;;
 *)
-	sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+	sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 	;;
 esac
