@@ -20,8 +20,8 @@ import (
 
 const root = "../.."
 
-func newOracle(t testing.TB) *Oracle {
-	o, err := New(os.DirFS(root + "/schema"))
+func newOracle(t testing.TB) *oracle {
+	o, err := newValidators(os.DirFS(root + "/schema"))
 	require.NoError(t, err)
 	return o
 }
@@ -95,7 +95,7 @@ func TestMutations(t *testing.T) {
 				raw, err := json.Marshal(v)
 				require.NoError(t, err)
 				n++
-				if diff := o.Disagreement(def, raw); diff != "" && faults < 20 {
+				if diff := o.disagreement(def, raw); diff != "" && faults < 20 {
 					faults++
 					t.Error(diff)
 				}
@@ -127,7 +127,7 @@ func TestLabelledCases(t *testing.T) {
 			continue
 		}
 		n++
-		require.Empty(t, o.Disagreement(c.Def, []byte(c.Text)))
+		require.Empty(t, o.disagreement(c.Def, []byte(c.Text)))
 	}
 	require.NoError(t, lines.Err())
 	require.Greater(t, n, 3000)
@@ -136,12 +136,12 @@ func TestLabelledCases(t *testing.T) {
 // TestDisagreement proves that the comparison can fail and what it lets pass.
 func TestDisagreement(t *testing.T) {
 	o := newOracle(t)
-	require.Empty(t, o.Disagreement("TickEvent", []byte(`{"ts":1}`)))
-	require.Empty(t, o.Disagreement("TickEvent", []byte(`{"ts":1,"ts":2}`)), "named twice")
-	require.Contains(t, o.Disagreement("NoSuchEvent", []byte(`1`)), "NoSuchEvent")
+	require.Empty(t, o.disagreement("TickEvent", []byte(`{"ts":1}`)))
+	require.Empty(t, o.disagreement("TickEvent", []byte(`{"ts":1,"ts":2}`)), "named twice")
+	require.Contains(t, o.disagreement("NoSuchEvent", []byte(`1`)), "NoSuchEvent")
 
 	o.schemas["TickEvent"] = o.schemas["ShutdownEvent"]
-	require.Contains(t, o.Disagreement("TickEvent", []byte(`{"ts":1}`)), "the oracle accepts: false, ours says: <nil>")
+	require.Contains(t, o.disagreement("TickEvent", []byte(`{"ts":1}`)), "the oracle accepts: false, ours says: <nil>")
 }
 
 // hugeExponent finds numbers that would keep the oracle busy for ever: it expands them.
@@ -163,7 +163,7 @@ func FuzzAgainstOracle(f *testing.F) {
 			return
 		}
 		name := names[uint(i)%uint(len(names))]
-		if diff := o.Disagreement(name, raw); diff != "" {
+		if diff := o.disagreement(name, raw); diff != "" {
 			t.Fatal(diff)
 		}
 		var syntax *wire.SyntaxError

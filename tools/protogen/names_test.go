@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"regexp"
@@ -44,7 +45,7 @@ func TestNoProtocolNames(t *testing.T) {
 		source, err := os.ReadFile(path)
 		require.NoError(t, err)
 		for name, re := range names {
-			require.False(t, re.Match(source) && ownWords[name] == "", "%s knows %s", path, name)
+			require.False(t, bytes.Contains(source, []byte(name)) && re.Match(source) && ownWords[name] == "", "%s knows %s", path, name)
 		}
 		return nil
 	})

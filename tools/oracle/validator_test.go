@@ -1,11 +1,3 @@
-// Package oracle asks somebody else. It compares what the generated decoders accept
-// with an independent JSON Schema validator that reads the same schema files, over
-// examples, every small mutation of them, recorded cases and fuzzed bytes, and it
-// measures both.
-//
-// It is a module of its own so that validators and their dependencies never reach the
-// daemon's go.mod. Nothing imports it. What the two disagree about on purpose is
-// written down in one place, Disagreement.
 package oracle
 
 import (
@@ -13,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
+	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -20,21 +14,21 @@ import (
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-// Oracle holds the independent validator of each definition. It is safe for
+// oracle holds the independent validator of each definition. It is safe for
 // concurrent use.
-type Oracle struct {
+type oracle struct {
 	schemas map[string]*jsonschema.Schema
 }
 
-// New compiles every definition of the schema files in fsys.
-func New(fsys fs.FS) (*Oracle, error) {
+// newValidators compiles every definition of the schema files in fsys.
+func newValidators(fsys fs.FS) (*oracle, error) {
 	files, err := fs.Glob(fsys, "*.json")
 	if err != nil {
 		return nil, err
 	}
 	c := jsonschema.NewCompiler()
 	c.UseRegexpEngine(anyName)
-	o := &Oracle{schemas: map[string]*jsonschema.Schema{}}
+	o := &oracle{schemas: map[string]*jsonschema.Schema{}}
 	var places []string
 	for _, name := range files {
 		data, err := fs.ReadFile(fsys, name)
@@ -63,7 +57,7 @@ func New(fsys fs.FS) (*Oracle, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.schemas[place[bytes.LastIndexByte([]byte(place), '/')+1:]] = s
+		o.schemas[place[strings.LastIndexByte(place, '/')+1:]] = s
 	}
 	return o, nil
 }
@@ -74,12 +68,11 @@ func anyName(pattern string) (jsonschema.Regexp, error) {
 	if pattern == "^(.*)$" {
 		pattern = "(?s)" + pattern
 	}
-	re, err := jsonschemaRegexp(pattern)
-	return re, err
+	return regexp.Compile(pattern)
 }
 
-// Accepts reports whether the independent validator accepts raw as a def.
-func (o *Oracle) Accepts(def string, raw []byte) (bool, error) {
+// accepts reports whether the independent validator accepts raw as a def.
+func (o *oracle) accepts(def string, raw []byte) (bool, error) {
 	s := o.schemas[def]
 	if s == nil {
 		return false, fmt.Errorf("no definition is called %q", def)
@@ -91,16 +84,16 @@ func (o *Oracle) Accepts(def string, raw []byte) (bool, error) {
 	return s.Validate(v) == nil, nil
 }
 
-// Disagreement compares both verdicts and returns what differs, or an empty string.
+// disagreement compares both verdicts and returns what differs, or an empty string.
 // Ours refuses on purpose what no validator of parsed values can see or hold: members
 // named twice, invalid UTF-8, integers beyond 64 bits and excessive depth.
-func (o *Oracle) Disagreement(def string, raw []byte) string {
+func (o *oracle) disagreement(def string, raw []byte) string {
 	own := protocol.Validate(def, raw)
 	var syntax *wire.SyntaxError
 	if errors.As(own, &syntax) {
 		return ""
 	}
-	accepted, err := o.Accepts(def, raw)
+	accepted, err := o.accepts(def, raw)
 	if err != nil {
 		return err.Error()
 	}
