@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build gen check-gen lint fmt test test-clients soak bench budget clean
+.PHONY: help run build gen check-gen compat lint fmt test test-clients web swift soak bench budget clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +19,15 @@ run: build ## build the gateway and run it in the foreground (Ctrl-C stops it)
 build: ## build bin/coderclaw
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/coderclaw
 
-gen: ## regenerate gen/ from schema/
+gen: ## regenerate gen/, clients/ and testdata/mutations from schema/
 	$(GO) run ./tools/protogen -schema schema -out .
+	$(GO) run ./tools/oracle/mutate
 
 check-gen: ## fail when gen/ is not what schema/ says, new files included
 	$(GO) run ./tools/protogen -schema schema -out . -check
+
+compat: ## fail when schema/ breaks what schema/released/ promised to the programs that people have
+	$(GO) run ./cmd/coderclaw schema diff released schema
 
 fmt: ## format the tree
 	gofmt -w $$(git ls-files '*.go')
@@ -37,14 +41,23 @@ lint: ## gofmt, vet and staticcheck
 	cd tools && $(GO) build -o ../.cache/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	.cache/bin/staticcheck $(PKGS)
 
-test: check-gen lint ## everything that needs only Go and gcc: generator freshness, lint, all tests with -race
+test: check-gen compat lint ## everything that needs only Go and gcc: generator freshness, compatibility, lint, all tests with -race
 	cd tools && $(GO) test -race ./...
 	cd tools/oracle && $(GO) test ./...
 	tools/test.sh $(PKGS)
 
-test-clients: build ## programs that we did not write, against ours (needs Node and npm)
+test-clients: build web swift ## the clients in TypeScript and Swift, then programs that we did not write, against ours (needs Node and npm)
 	tools/testclients/run.sh
 	tools/testclients/aimock.sh check
+
+web: clients/web/node_modules/.package-lock.json ## check and test the TypeScript client (needs Node and npm)
+	cd clients/web && npm test --silent
+
+clients/web/node_modules/.package-lock.json: clients/web/package.json clients/web/package-lock.json
+	cd clients/web && npm ci --loglevel=error
+
+swift: ## build and test the Swift package (sets up Swift 6 on Debian if there is none: 3.4 GB below .cache, once)
+	tools/swift/run.sh
 
 soak: ## the long forms of the proofs: fuzzing, kill rounds, repeated contracts
 	tools/soak.sh

@@ -299,7 +299,7 @@ const (
 type AgentEvent struct {
 	// The step. lifecycle: AgentLifecycleData; assistant: AgentAssistantData; tool:
 	// AgentToolData; error: AgentErrorData.
-	Data map[string]wire.Raw `json:"data"`
+	Data wire.Object `json:"data"`
 
 	// The run.
 	RunID string `json:"runId"`

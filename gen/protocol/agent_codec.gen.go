@@ -1911,21 +1911,7 @@ func (v *AgentEvent) decode(d *wire.Decoder) bool {
 				return false
 			}
 			seen0 |= 0x10
-			if !d.OpenObject() {
-				return false
-			}
-			v.Data = map[string]wire.Raw{}
-			for k1, ok := d.Member(); ok; k1, ok = d.Member() {
-				if _, twice := v.Data[k1]; twice {
-					return false
-				}
-				var e2 wire.Raw
-				if !d.Raw(&e2) {
-					return false
-				}
-				v.Data[k1] = e2
-			}
-			if !d.CloseObject() {
+			if !d.Object(&v.Data) {
 				return false
 			}
 		case "sessionKey":
@@ -1958,12 +1944,7 @@ func (v AgentEvent) AppendJSON(b []byte) []byte {
 	b = append(b, `,"ts":`...)
 	b = strconv.AppendInt(b, v.Ts, 10)
 	b = append(b, `,"data":`...)
-	b = append(b, '{')
-	for _, k1 := range wire.SortedKeys(v.Data) {
-		b = append(wire.AppendText(wire.AppendComma(b), k1), ':')
-		b = wire.AppendRaw(b, v.Data[k1])
-	}
-	b = append(b, '}')
+	b = wire.AppendObject(b, v.Data)
 	if v.SessionKey.Set {
 		b = append(b, `,"sessionKey":`...)
 		b = wire.AppendText(b, v.SessionKey.V)

@@ -124,7 +124,8 @@ const (
 	// CloseHandshakeTimeout: No successful connect within 10 s of the upgrade. The reason on the wire
 	// is empty.
 	CloseHandshakeTimeout = ""
-	// CloseInternalError: A defect of the gateway ended the connection.
+	// CloseInternalError: A defect of the gateway ended the connection. During the handshake the
+	// reason on the wire ends in the id that finds it in the log.
 	CloseInternalError = "internal error"
 	// CloseInvalidRequestFrame: The first message was JSON but no request frame.
 	CloseInvalidRequestFrame = "invalid request frame"
@@ -374,7 +375,7 @@ func Errors() []wire.ErrorInfo {
 		{Kind: wire.KindDetail, Name: "DEVICE_IDENTITY_REQUIRED",
 			Meaning:   "The connection needs a device identity and brought none.",
 			Cause:     "connect.device is missing, and this kind of client or proof cannot do without.",
-			Fix:       "Make an Ed25519 key once, keep it, and sign the challenge with it: the schema of connect.device: `coderclaw schema print ConnectDevice`",
+			Fix:       "Make an Ed25519 key once, keep it, and sign the challenge with it. The schema of connect.device: `coderclaw schema print ConnectDevice`",
 			Error:     "NOT_PAIRED",
 			NextStep:  "send_device_identity",
 			CloseCode: 1008,
@@ -623,7 +624,7 @@ func Errors() []wire.ErrorInfo {
 			CloseCode: 1000,
 		},
 		{Kind: wire.KindClose, Name: "internal error",
-			Meaning:     "A defect of the gateway ended the connection.",
+			Meaning:     "A defect of the gateway ended the connection. During the handshake the reason on the wire ends in the id that finds it in the log.",
 			Cause:       "A case that nobody thought of.",
 			Fix:         "Reconnect; report what the log says of it: `coderclaw logs`",
 			Retryable:   true,

@@ -91,7 +91,7 @@ type HealthSummary struct {
 	ChannelOrder []string `json:"channelOrder"`
 
 	// State of each messaging channel, by channel id.
-	Channels map[string]wire.Raw `json:"channels"`
+	Channels wire.Object `json:"channels"`
 
 	// Agent that is meant when a request names none.
 	DefaultAgentID string `json:"defaultAgentId"`

@@ -627,21 +627,7 @@ func (v *HealthSummary) decode(d *wire.Decoder) bool {
 				return false
 			}
 			seen0 |= 0x8
-			if !d.OpenObject() {
-				return false
-			}
-			v.Channels = map[string]wire.Raw{}
-			for k1, ok := d.Member(); ok; k1, ok = d.Member() {
-				if _, twice := v.Channels[k1]; twice {
-					return false
-				}
-				var e2 wire.Raw
-				if !d.Raw(&e2) {
-					return false
-				}
-				v.Channels[k1] = e2
-			}
-			if !d.CloseObject() {
+			if !d.Object(&v.Channels) {
 				return false
 			}
 		case "channelOrder":
@@ -654,11 +640,11 @@ func (v *HealthSummary) decode(d *wire.Decoder) bool {
 			}
 			v.ChannelOrder = make([]string, 0, d.Hint(1024))
 			for d.Element() {
-				var e3 string
-				if !d.Text(&e3) || e3 == "" {
+				var e1 string
+				if !d.Text(&e1) || e1 == "" {
 					return false
 				}
-				v.ChannelOrder = append(v.ChannelOrder, e3)
+				v.ChannelOrder = append(v.ChannelOrder, e1)
 			}
 			if !d.CloseArray() {
 				return false
@@ -672,15 +658,15 @@ func (v *HealthSummary) decode(d *wire.Decoder) bool {
 				return false
 			}
 			v.ChannelLabels = map[string]string{}
-			for k4, ok := d.Member(); ok; k4, ok = d.Member() {
-				if _, twice := v.ChannelLabels[k4]; twice {
+			for k2, ok := d.Member(); ok; k2, ok = d.Member() {
+				if _, twice := v.ChannelLabels[k2]; twice {
 					return false
 				}
-				var e5 string
-				if !d.Text(&e5) {
+				var e3 string
+				if !d.Text(&e3) {
 					return false
 				}
-				v.ChannelLabels[k4] = e5
+				v.ChannelLabels[k2] = e3
 			}
 			if !d.CloseObject() {
 				return false
@@ -746,26 +732,21 @@ func (v HealthSummary) AppendJSON(b []byte) []byte {
 	b = append(b, `,"durationMs":`...)
 	b = strconv.AppendInt(b, v.DurationMs, 10)
 	b = append(b, `,"channels":`...)
-	b = append(b, '{')
-	for _, k1 := range wire.SortedKeys(v.Channels) {
-		b = append(wire.AppendText(wire.AppendComma(b), k1), ':')
-		b = wire.AppendRaw(b, v.Channels[k1])
-	}
-	b = append(b, '}')
+	b = wire.AppendObject(b, v.Channels)
 	b = append(b, `,"channelOrder":`...)
 	b = append(b, '[')
-	for i2 := range v.ChannelOrder {
-		if i2 > 0 {
+	for i1 := range v.ChannelOrder {
+		if i1 > 0 {
 			b = append(b, ',')
 		}
-		b = wire.AppendText(b, v.ChannelOrder[i2])
+		b = wire.AppendText(b, v.ChannelOrder[i1])
 	}
 	b = append(b, ']')
 	b = append(b, `,"channelLabels":`...)
 	b = append(b, '{')
-	for _, k3 := range wire.SortedKeys(v.ChannelLabels) {
-		b = append(wire.AppendText(wire.AppendComma(b), k3), ':')
-		b = wire.AppendText(b, v.ChannelLabels[k3])
+	for _, k2 := range wire.SortedKeys(v.ChannelLabels) {
+		b = append(wire.AppendText(wire.AppendComma(b), k2), ':')
+		b = wire.AppendText(b, v.ChannelLabels[k2])
 	}
 	b = append(b, '}')
 	b = append(b, `,"heartbeatSeconds":`...)
@@ -774,11 +755,11 @@ func (v HealthSummary) AppendJSON(b []byte) []byte {
 	b = wire.AppendText(b, v.DefaultAgentID)
 	b = append(b, `,"agents":`...)
 	b = append(b, '[')
-	for i4 := range v.Agents {
-		if i4 > 0 {
+	for i3 := range v.Agents {
+		if i3 > 0 {
 			b = append(b, ',')
 		}
-		b = v.Agents[i4].AppendJSON(b)
+		b = v.Agents[i3].AppendJSON(b)
 	}
 	b = append(b, ']')
 	b = append(b, `,"sessions":`...)

@@ -6,8 +6,8 @@
 // fingerprints, not tokens.
 //
 // The rule that surprises: there are two ways in. Append returns when the record is
-// on disk, for decisions that change what somebody may do; Note queues it for the
-// next second, for connects and refusals, which strangers cause and which must not
+// on disk and AppendIn writes it in the transaction of the change itself, for
+// decisions that change what somebody may do; Note queues it for the next second, for connects and refusals, which strangers cause and which must not
 // cost a disk write each. A flood that fills the queue is recorded as one line that
 // says how many were left out.
 //
@@ -50,13 +50,26 @@ const (
 	Refused = "refused"
 )
 
+// The actions that a record tells of.
+const (
+	ActionConnect      = "connect"
+	ActionPairRequest  = "pair.request"
+	ActionPairApprove  = "pair.approve"
+	ActionPairReject   = "pair.reject"
+	ActionPairRemove   = "pair.remove"
+	ActionDeviceRename = "device.rename"
+	ActionTokenRotate  = "token.rotate"
+	ActionTokenRevoke  = "token.revoke"
+	ActionSecretChange = "secret.change"
+)
+
 // Record is one decision. Empty members are unknown or do not apply.
 type Record struct {
 	// Seq numbers the records of this gateway from 1, without gaps on disk.
 	Seq uint64 `json:"seq"`
 	// At is when it was decided, in milliseconds since 1970.
 	At int64 `json:"at"`
-	// Action is what was decided about, such as "connect" or "device.pair.approve".
+	// Action is what was decided about, one of the constants above.
 	Action string `json:"action"`
 	// Decision is Allowed or Refused.
 	Decision string `json:"decision"`
@@ -117,6 +130,22 @@ func (l *Log) Append(ctx context.Context, r Record) error {
 	return l.write(ctx, append(l.take(), r))
 }
 
+// AppendIn writes a record in the caller's transaction, so that a change and the
+// record of it are on disk together or not at all. What waits in the queue may be
+// written after it: At tells the order then.
+func (l *Log) AppendIn(tx *store.Tx, r Record) error {
+	if r.At == 0 {
+		r.At = time.Now().UnixMilli()
+	}
+	seq, err := bucket.NextSequence(tx)
+	if err != nil {
+		return err
+	}
+	r = bounded(r)
+	r.Seq = seq
+	return bucket.Put(tx, store.SeqKey(keyPrefix, seq), r)
+}
+
 // Note queues a record for the next second. It never waits.
 func (l *Log) Note(r Record) {
 	if r.At == 0 {
@@ -137,7 +166,7 @@ func (l *Log) take() []Record {
 	defer l.mu.Unlock()
 	records := l.queue
 	if l.skipped > 0 {
-		records = append(records, Record{At: time.Now().UnixMilli(), Action: "connect", Decision: Refused, Reason: "flood: further decisions of this second were not recorded one by one", Count: l.skipped})
+		records = append(records, Record{At: time.Now().UnixMilli(), Action: ActionConnect, Decision: Refused, Reason: "flood: further decisions of this second were not recorded one by one", Count: l.skipped})
 	}
 	l.queue, l.skipped = nil, 0
 	return records
@@ -149,13 +178,7 @@ func (l *Log) write(ctx context.Context, records []Record) error {
 	}
 	err := l.db.Update(ctx, func(tx *store.Tx) error {
 		for _, r := range records {
-			seq, err := bucket.NextSequence(tx)
-			if err != nil {
-				return err
-			}
-			r = bounded(r)
-			r.Seq = seq
-			if err := bucket.Put(tx, store.SeqKey(keyPrefix, seq), r); err != nil {
+			if err := l.AppendIn(tx, r); err != nil {
 				return err
 			}
 		}

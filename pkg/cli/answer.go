@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"strings"
 	"sync"
 
@@ -32,9 +31,8 @@ func (w *answer) event(e client.Event) {
 		if err != nil || ev.RunID != w.runID || ev.Stream != string(protocol.AgentStreamAssistant) {
 			return
 		}
-		var text string
-		if json.Unmarshal(ev.Data["text"], &text) == nil {
-			w.update(text)
+		if data, err := protocol.DecodeAgentAssistantDataOpen(ev.Data); err == nil {
+			w.update(data.Text)
 		}
 	case protocol.EventChat.Name:
 		ev, err := protocol.DecodeChatEventOpen(e.Payload)

@@ -99,7 +99,7 @@ func (a *App) keep(ctx context.Context, c *cli.Context, change func(*client.Opti
 			cancel(t.wrap(err))
 			return
 		}
-		a.out.note("connection lost: %v; next try in %s", err, wait.Round(time.Second/10))
+		a.out.note("connection lost: %s; next try in %s", describe(t.wrap(err)).Message, wait.Round(time.Second/10))
 	}
 	gateway, err := client.New(o)
 	if err != nil {

@@ -112,10 +112,8 @@ func (a *App) runChat(c *cli.Context) error {
 	}, func(kept context.Context, gateway *client.Client) error {
 		ch.api = protocol.Client{Caller: gateway}
 		go ch.read(ctx)
-		err := ch.loop(kept)
-		cancel() // callbacks and requests must not wait for a loop that is over
-		ch.requests.Wait()
-		return err
+		defer cancel() // callbacks must not wait for a loop that is over
+		return ch.converse(kept)
 	})
 }
 
@@ -152,6 +150,15 @@ func (ch *chat) read(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// converse runs the loop and then waits for its requests, whose outcomes nobody
+// takes any more.
+func (ch *chat) converse(ctx context.Context) error {
+	defer ch.requests.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return ch.loop(ctx)
 }
 
 func (ch *chat) loop(ctx context.Context) error {
@@ -335,6 +342,7 @@ func (ch *chat) hello(ctx context.Context, h protocol.HelloOk) {
 		if ch.run != nil {
 			ch.ask(ctx)
 		}
+		ch.prompt()
 		return
 	}
 	ch.ready = true

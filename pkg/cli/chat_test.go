@@ -40,12 +40,7 @@ func startTalk(t *testing.T, prompts bool, answer func(n int, method string) (st
 	})}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	go func() {
-		err := k.loop(ctx)
-		cancel()
-		k.requests.Wait()
-		k.left <- err
-	}()
+	go func() { k.left <- k.converse(ctx) }()
 	k.tell(notice{hello: &protocol.HelloOk{}})
 	return k
 }
@@ -225,6 +220,25 @@ func TestChatThroughAPipe(t *testing.T) {
 		k.event("error", "")
 		close(k.lines)
 		require.ErrorIs(t, <-k.left, errTold)
+	})
+}
+
+// A short answer's last event may come before the response to chat.send. Leaving
+// then does not wait for somebody to take that response.
+func TestChatLeavesBeforeTheResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		respond := make(chan struct{})
+		k := startTalk(t, false, func(int, string) (string, error) {
+			<-respond
+			return started, nil
+		})
+		k.say("hi")
+		k.event("final", "quick")
+		close(k.lines)
+		synctest.Wait()
+		close(respond)
+		require.NoError(t, <-k.left)
+		require.Equal(t, "quick\n", k.out.String())
 	})
 }
 

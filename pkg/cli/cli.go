@@ -1,8 +1,8 @@
 // Package cli is the command coderclaw: one file for each subcommand, each of
 // which asks a running gateway through package client and prints the answer for
 // a person, or as JSON for a program. Only gateway runs something itself, through
-// the function that Config hands in, and schema, version and completion need no
-// gateway at all.
+// the function that Config hands in, and schema, explain, version and completion need
+// no gateway at all.
 //
 // The package keeps no state of its own beyond the device identity that package
 // client owns, and it never sends the secret it finds in a state directory to a
@@ -144,6 +144,7 @@ func (a *App) build() *cli.App {
 			a.logsCommand(),
 			a.callCommand(),
 			a.schemaCommand(),
+			a.explainCommand(),
 			a.versionCommand(),
 			a.completionCommand(),
 		},

@@ -3,16 +3,20 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/client"
 	"github.com/coderclaw/gateway/pkg/settings"
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 func TestReorder(t *testing.T) {
@@ -175,4 +179,36 @@ func TestGatewayWithoutFlagsLeavesEverythingToTheConfig(t *testing.T) {
 	require.Equal(t, settings.Flags{}, got.Flags)
 	require.Equal(t, "/home/x/.coderclaw", got.StateDir)
 	require.Equal(t, "/home/x/.coderclaw/coderclaw.json", got.ConfigPath)
+}
+
+// What cannot be brought about without a network is described from its error.
+func TestDescribe(t *testing.T) {
+	remote := target{url: "wss://gw.example.com"}
+	for _, tc := range []struct {
+		name string
+		err  error
+		want failure
+	}{
+		{"unknown host", remote.wrap(fmt.Errorf("dial: %w", &net.DNSError{Name: "gw.example.com", IsNotFound: true})),
+			failure{Exit: 3, Message: `there is no host "gw.example.com"`, Hint: "check --url"}},
+		{"silence", remote.wrap(fmt.Errorf("handshake: %w", context.DeadlineExceeded)),
+			failure{Exit: 3, Message: "no answer from wss://gw.example.com", Hint: "something listens there, but not a gateway, or it is out of reach: check --url"}},
+		{"hang-up", remote.wrap(&client.CloseError{Code: 1006, Err: io.EOF}),
+			failure{Exit: 3, Message: "wss://gw.example.com hung up during the handshake", Hint: "check that a gateway runs there, and that ws:// or wss:// is right"}},
+		{"lost later", &client.CloseError{Code: 1008, Reason: "slow consumer"},
+			failure{Exit: 3, Message: "gateway closed the connection (1008): slow consumer"}},
+		{"a scope is missing", &wire.Error{Code: protocol.ErrorInvalidRequest, Message: "missing scope: operator.admin", Details: []byte(`{"code":"MISSING_SCOPE"}`)},
+			failure{Exit: 4, Message: "missing scope: operator.admin", Code: "INVALID_REQUEST", Details: []byte(`{"code":"MISSING_SCOPE"}`)}},
+		{"refused", wire.Errorf(protocol.ErrorUnavailable, "later"), failure{Exit: 1, Message: "later", Code: "UNAVAILABLE"}},
+		{"too slow", fmt.Errorf("call: %w", context.DeadlineExceeded),
+			failure{Exit: 1, Message: "no answer in time", Hint: "give it longer with --timeout, or look at: coderclaw logs"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := describe(tc.err)
+			if tc.want.Hint == "" {
+				got.Hint = "" // the catalogue's
+			}
+			require.Equal(t, tc.want, failure{Exit: got.Exit, Message: got.Message, Hint: got.Hint, Code: got.Code, Details: got.Details})
+		})
+	}
 }

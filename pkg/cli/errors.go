@@ -60,6 +60,8 @@ type failure struct {
 	Hint    string          `json:"hint,omitempty"`
 	Code    string          `json:"code,omitempty"`
 	Details json.RawMessage `json:"details,omitempty"`
+	// explain is the finest code that the catalogue has an entry for.
+	explain string
 }
 
 // report prints err, if there is one, and returns the exit code.
@@ -82,6 +84,9 @@ func (a *App) report(err error) int {
 	if f.Hint != "" {
 		fmt.Fprintf(a.Stderr, "  %s\n", f.Hint)
 	}
+	if f.explain != "" {
+		fmt.Fprintf(a.Stderr, "  try: coderclaw explain %s\n", f.explain)
+	}
 	return f.Exit
 }
 
@@ -99,6 +104,9 @@ func describe(err error) failure {
 	)
 	if errors.As(err, &werr) {
 		f.Code, f.Details, f.Message = werr.Code, werr.Details, werr.Message
+		if e, ok := catalogued(werr); ok {
+			f.explain, f.Hint = e.Name, e.Fix
+		}
 	}
 	switch {
 	case errors.As(err, &usage):
@@ -107,7 +115,9 @@ func describe(err error) failure {
 		f.Exit = exitRefused
 		f.Message = fmt.Sprintf("the gateway at %s refused: %s", refused.URL, refused.Err.Message)
 		errors.As(err, &target)
-		f.Hint = refusalHint(refused, target)
+		if hint := refusalHint(refused, target); hint != "" {
+			f.Hint = hint
+		}
 	case errors.As(err, &target):
 		f.Exit = exitConnect
 		describeTarget(&f, target)
@@ -150,8 +160,21 @@ func describeTarget(f *failure, e *targetError) {
 	}
 }
 
-// refusalHint says what to do about a refused connect. The details code decides;
-// gateways without details are told apart by their words.
+// catalogued returns the catalogue's entry of a refusal: of its details code, or of a
+// code that is itself telling. The two that stand above everything help nobody.
+func catalogued(e *wire.Error) (wire.ErrorInfo, bool) {
+	if info, ok := protocol.FindError(detailCode(e)); ok {
+		return info, true
+	}
+	if e.Code == protocol.ErrorInvalidRequest || e.Code == protocol.ErrorUnavailable {
+		return wire.ErrorInfo{}, false
+	}
+	return protocol.FindError(e.Code)
+}
+
+// refusalHint says of a refused connect what the catalogue cannot know: what this
+// command sent and speaks. It is empty when the catalogue's advice will do. Gateways
+// without a details code are told apart by their words.
 func refusalHint(e *client.RefusedError, t *targetError) string {
 	detail, message := detailCode(e.Err), strings.ToLower(e.Err.Message)
 	switch {
@@ -159,8 +182,6 @@ func refusalHint(e *client.RefusedError, t *targetError) string {
 		return "the stored device token is forgotten; connect once with --token SECRET (the gateway's secret is in gateway.token in its state directory)"
 	case detail == protocol.DetailProtocolMismatch || strings.Contains(message, "protocol mismatch"):
 		return fmt.Sprintf("this command speaks protocol %d: update it, or the gateway", protocol.Version)
-	case e.Err.Code == protocol.ErrorNotPaired:
-		return "this device has to be approved on the gateway's machine"
 	case strings.Contains(message, "token missing"), strings.Contains(message, "token mismatch"):
 		return tokenHint(t)
 	case strings.Contains(message, "host not allowed"):

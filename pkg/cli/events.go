@@ -26,7 +26,7 @@ func (a *App) eventsCommand() *cli.Command {
 connections are noted on standard error.`,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "filter", Usage: "only events whose name matches `PATTERN`, such as chat or 'exec.*'; may be repeated"},
-			&cli.IntFlag{Name: "count", Usage: "stop after `N` events"},
+			&cli.IntFlag{Name: "count", DefaultText: "no end", Usage: "stop after `N` events"},
 		},
 		BashComplete: func(*cli.Context) {
 			for _, e := range protocol.Events() {

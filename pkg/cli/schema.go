@@ -52,6 +52,7 @@ is invalid.`,
 				Flags:  []cli.Flag{&cli.BoolFlag{Name: "methods", DisableDefaultText: true, Usage: "list the methods"}, &cli.BoolFlag{Name: "events", DisableDefaultText: true, Usage: "list the events"}},
 				Action: a.runSchemaList,
 			},
+			a.schemaDiffCommand(),
 		},
 	}
 }

@@ -17,7 +17,7 @@ func (a *App) sessionsCommand() *cli.Command {
 		Category: categoryTalk,
 		Usage:    "list the conversations, last used first",
 		Flags: []cli.Flag{
-			&cli.Int64Flag{Name: "limit", Aliases: []string{"n"}, Usage: "show at most `N`"},
+			&cli.Int64Flag{Name: "limit", Aliases: []string{"n"}, DefaultText: "all", Usage: "show at most `N`"},
 			&cli.StringFlag{Name: "search", Usage: "only those whose key, name or label contains `TEXT`"},
 			&cli.StringFlag{Name: "agent", Usage: "only those of the agent with this `ID`"},
 		},

@@ -25,6 +25,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -38,8 +39,9 @@ type Target struct {
 	// RemoteURL reaches the same gateway by an address that is not loopback. When
 	// it is empty, recordings of remote clients do not apply.
 	RemoteURL string
-	// Token is the gateway's shared secret.
-	Token string
+	// Token is the gateway's shared secret. Password is that of a gateway in the
+	// profile password; when it is set, Token is not used.
+	Token, Password string
 	// Offers names what the gateway has of the needs that conversations state:
 	// "llm" for an agent that answers word0 to word7, or counts slowly when the
 	// message contains SLOW, and fails with HTTP 401 when it contains FAIL401.
@@ -54,6 +56,22 @@ type Target struct {
 	Stop func(context.Context) error
 	// Patience is how long to wait for one expected frame; 0 means 10 s.
 	Patience time.Duration
+}
+
+// profile names the way in which the gateway knows its clients, as INDEX.json does.
+func (t Target) profile() string {
+	if t.Password != "" {
+		return "password"
+	}
+	return "token"
+}
+
+// secret returns connect's auth with the gateway's secret.
+func (t Target) secret() map[string]string {
+	if t.Password != "" {
+		return map[string]string{"password": t.Password}
+	}
+	return map[string]string{"token": t.Token}
 }
 
 func (t Target) patience() time.Duration {
@@ -79,43 +97,115 @@ func (t Target) offers(needs []string) (missing string, ok bool) {
 	return "", true
 }
 
-// Case is one conversation that can be run. LoadFrames and LoadConversations
-// make them.
+// Case is one conversation that can be run, or several that only make sense
+// together. LoadFrames and LoadConversations make them.
 type Case struct {
-	// Name is the path of its file below the directory it was loaded from.
+	// Name is the path of its file below the directory it was loaded from, or the
+	// name of a group.
 	Name string
+	// names are those of its outcomes.
+	names []string
 	// silent conversations only wait; they run beside the others.
 	silent bool
 	// final conversations end the gateway; they wait for the silent ones.
 	final bool
-	run   func(ctx context.Context, target Target) Outcome
+	run   func(ctx context.Context, target Target) []Outcome
+	// play is the other side: the gateway's, for the clients that come to a house.
+	play func(ctx context.Context, h *house) Outcome
+}
+
+// Names returns the names of the files that belong to the case.
+func (c Case) Names() []string { return slices.Clone(c.names) }
+
+// matches reports whether the case or one of its files is called so. In a pattern
+// with * ? or [ these mean what they mean in a shell, and * does not match a slash;
+// any other text may stand anywhere in the name.
+func (c Case) matches(pattern string) bool {
+	return slices.ContainsFunc(append(c.Names(), c.Name), func(name string) bool {
+		if !strings.ContainsAny(pattern, "*?[") {
+			return strings.Contains(name, pattern)
+		}
+		ok, err := path.Match(pattern, name)
+		return err == nil && ok
+	})
+}
+
+// Select returns the cases that match the pattern. A group comes whole.
+func Select(cases []Case, pattern string) []Case {
+	return slices.DeleteFunc(slices.Clone(cases), func(c Case) bool { return !c.matches(pattern) })
+}
+
+// Progress is what Run tells while it runs.
+type Progress struct {
+	// Case is the case that begins or has ended.
+	Case Case
+	// Ended holds the outcomes of a case that has ended, nil when it begins.
+	Ended []Outcome
+	// Done and Total count the cases.
+	Done, Total int
 }
 
 // Run runs the cases against the target and reports each by name, in the order
-// given. It stops early when ctx ends; the cases it did not reach have failed.
-func Run(ctx context.Context, target Target, cases []Case) Report {
-	outcomes := make([]Outcome, len(cases))
+// given. told, if not nil, hears when a case begins and ends, one call at a time.
+// Run stops early when ctx ends; the cases it did not reach have failed.
+func Run(ctx context.Context, target Target, cases []Case, told func(Progress)) Report {
+	run := running{target: target, told: told, outcomes: make([][]Outcome, len(cases))}
 	var waiting sync.WaitGroup
 	for i, c := range cases {
 		if c.silent {
-			waiting.Go(func() { outcomes[i] = c.run(ctx, target) })
+			waiting.Go(func() { run.one(ctx, i, c) })
 		}
 	}
 	for i, c := range cases {
-		if c.silent {
+		switch {
+		case c.silent:
 			continue
-		}
-		if err := ctx.Err(); err != nil {
-			outcomes[i] = failed(c.Name, fmt.Sprintf("not run: %v", err))
-			continue
-		}
-		if c.final {
+		case c.final:
 			waiting.Wait()
 		}
-		outcomes[i] = c.run(ctx, target)
+		run.one(ctx, i, c)
 	}
 	waiting.Wait()
-	return Report{Outcomes: outcomes}
+	return Report{Outcomes: slices.Concat(run.outcomes...)}
+}
+
+// running is a run on its way.
+type running struct {
+	target   Target
+	outcomes [][]Outcome
+
+	// mu guards done and orders the calls of told.
+	mu   sync.Mutex
+	told func(Progress)
+	done int
+}
+
+// one runs the case at position i.
+func (r *running) one(ctx context.Context, i int, c Case) {
+	if err := ctx.Err(); err != nil {
+		for _, name := range c.names {
+			r.outcomes[i] = append(r.outcomes[i], failed(name, fmt.Sprintf("not run: %v", err)))
+		}
+		return
+	}
+	r.tell(c, nil)
+	begin := time.Now()
+	r.outcomes[i] = c.run(ctx, r.target)
+	for j := range r.outcomes[i] {
+		r.outcomes[i][j].Took = time.Since(begin)
+	}
+	r.tell(c, r.outcomes[i])
+}
+
+func (r *running) tell(c Case, ended []Outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ended != nil {
+		r.done++
+	}
+	if r.told != nil {
+		r.told(Progress{Case: c, Ended: ended, Done: r.done, Total: len(r.outcomes)})
+	}
 }
 
 // Status is how a conversation went.
@@ -142,6 +232,8 @@ type Outcome struct {
 	Note string
 	// Failures tells each difference, in the order met.
 	Failures []string
+	// Took is how long the case took, partners of a group together.
+	Took time.Duration
 }
 
 func failed(name, why string) Outcome {

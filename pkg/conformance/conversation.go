@@ -1,14 +1,16 @@
 package conformance
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/coderclaw/gateway/gen/protocol"
 )
 
 // Conversation is a written example of the protocol: a txtar file whose comment
@@ -39,8 +41,7 @@ import (
 // arrow names a request (>1, <1) when several are open, and a second < ok is the
 // second answer. Events are found in the order written, those between them do
 // not matter; < no event looks at everything received so far, which is complete
-// for everything that happened before the last answered request. Whatever is
-// written, the seq of a connection's events has to count without a gap.
+// for everything that happened before the last answered request.
 //
 // Values are JSON. A pattern object needs the members it names and may have
 // others; a pattern array matches element by element, and the element "..."
@@ -49,7 +50,11 @@ import (
 // "<~re>" a regular expression. $name is a variable: in a pattern it takes the
 // value on first sight and must equal it later; in params it is put in, a fresh
 // UUID on first sight. $session is a session key of this run alone, $token the
-// gateway's token.
+// gateway's secret, $profile the way it knows its clients: token or password.
+//
+// Whatever is written, everything received also has to keep the rules that any
+// conversation obeys (see audit): frames, results and events are as the schema says,
+// seq and stateVersion count, each run ends once.
 type Conversation struct {
 	// Name is the file's path below the directory, such as chat/send.txtar.
 	Name string
@@ -57,6 +62,8 @@ type Conversation struct {
 	About string
 	needs []string
 	lines []line
+	// known is what the protocol can say.
+	known *vocabulary
 }
 
 // line is one action or expectation.
@@ -74,28 +81,35 @@ type line struct {
 }
 
 // LoadConversations reads every .txtar file below dir, sorted by path.
-func LoadConversations(dir string) ([]Case, error) {
-	var cases []Case
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".txtar" {
+func LoadConversations(dir fs.FS) ([]Case, error) {
+	list, err := readConversations(dir)
+	cases := make([]Case, len(list))
+	for i, c := range list {
+		cases[i] = Case{Name: c.Name, names: []string{c.Name}, run: func(ctx context.Context, target Target) []Outcome {
+			return []Outcome{c.run(ctx, target)}
+		}, play: c.play}
+	}
+	return cases, err
+}
+
+func readConversations(dir fs.FS) ([]*Conversation, error) {
+	var list []*Conversation
+	err := fs.WalkDir(dir, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || path.Ext(name) != ".txtar" {
 			return err
 		}
-		raw, err := os.ReadFile(path)
+		raw, err := fs.ReadFile(dir, name)
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
+		c, err := ParseConversation(name, string(raw))
 		if err != nil {
 			return err
 		}
-		c, err := ParseConversation(filepath.ToSlash(name), string(raw))
-		if err != nil {
-			return err
-		}
-		cases = append(cases, Case{Name: c.Name, run: c.run})
+		list = append(list, c)
 		return nil
 	})
-	return cases, err
+	return list, err
 }
 
 // Methods returns the methods the conversation calls, each once, sorted. Every
@@ -104,7 +118,7 @@ func (c *Conversation) Methods() []string {
 	var names []string
 	for _, l := range c.lines {
 		if l.verb == "connect" {
-			names = append(names, "connect")
+			names = append(names, protocol.MethodConnect.Name)
 		}
 		if l.verb == "say" {
 			names = append(names, l.word)
@@ -121,7 +135,7 @@ func ParseConversation(name, text string) (*Conversation, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: no section -- conversation --", name)
 	}
-	c := &Conversation{Name: name, About: strings.TrimSpace(about)}
+	c := &Conversation{Name: name, About: strings.TrimSpace(about), known: words()}
 	if n := strings.Count(c.About, "\n"); n != 1 {
 		return nil, fmt.Errorf("%s: opens with %d lines instead of two that say what and why", name, n+1)
 	}

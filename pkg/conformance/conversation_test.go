@@ -3,12 +3,13 @@ package conformance
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -98,6 +99,7 @@ func parrot(w http.ResponseWriter, r *http.Request) {
 		raw, _ := json.Marshal(v)
 		_ = ws.Write(r.Context(), websocket.MessageText, raw)
 	}
+	seq := 0
 	say(map[string]any{"type": "event", "event": "connect.challenge", "payload": map[string]any{"nonce": "n", "ts": 1}})
 	for {
 		_, raw, err := ws.Read(r.Context())
@@ -119,22 +121,22 @@ func parrot(w http.ResponseWriter, r *http.Request) {
 			say(map[string]any{"type": "res", "id": req.ID, "ok": false, "error": map[string]any{"code": "X", "message": "no", "details": req.Params}})
 		case "skip":
 			say(map[string]any{"type": "event", "event": "said", "seq": 4})
-			say(map[string]any{"type": "event", "event": "said"})
 			say(map[string]any{"type": "event", "event": "said", "seq": 6})
 			say(map[string]any{"type": "res", "id": req.ID, "ok": true})
 		case "leave":
 			_ = ws.Close(1008, "bye")
 			return
+		case fenceMethod:
+			say(map[string]any{"type": "res", "id": req.ID, "ok": false, "error": map[string]any{"code": "X", "message": "no"}})
 		default:
-			say(map[string]any{"type": "event", "event": "said", "payload": req.Params})
+			seq++
+			say(map[string]any{"type": "event", "event": "said", "payload": req.Params, "seq": seq})
 			say(map[string]any{"type": "res", "id": req.ID, "ok": true, "payload": req.Params})
 		}
 	}
 }
 
 func TestConversation(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(parrot))
-	t.Cleanup(server.Close)
 	for name, tt := range map[string]struct{ script, want string }{
 		"hello":              {"connect caps=a,b\n< hello {\"params\":{\"caps\":[\"a\",\"b\"],\"auth\":{\"token\":\"$token\"}}}", ""},
 		"device token":       {"connect\nconnect token=device\n< hello {\"params\":{\"auth\":{\"token\":\"d\"}}}", ""},
@@ -151,7 +153,7 @@ func TestConversation(t *testing.T) {
 		"refused":            {"connect\n> fail\n< ok", `line 6: refused with X "no"`},
 		"other refusal":      {"connect\n> fail\n< error X \"yes\"", `line 6: refused with X "no"`},
 		"other payload":      {"connect\n> say {\"a\":1}\n< ok {\"a\":2}", "line 6: payload: at /a: 1 instead of 2"},
-		"event out of order": {"connect\n> say {\"a\":1}\n< ok\n> say {\"a\":2}\n< ok\n< event said {\"a\":2}\n< event said {\"a\":1}", "line 10: no event said within 100ms"},
+		"event out of order": {"connect\n> say {\"a\":1}\n< ok\n> say {\"a\":2}\n< ok\n< event said {\"a\":2}\n< event said {\"a\":1}", "line 10: no event said within 1s"},
 		"event differs":      {"connect\n> say {\"a\":1}\n< event said {\"a\":3}", "the last one differs at /a: 1 instead of 3"},
 		"forbidden event":    {"connect\n> say {\"a\":1}\n< ok\n< no event said", `line 7: event said came: {"a":1}`},
 		"other close":        {"connect\n> leave\n< close 1000 \"\"", `line 6: closed with 1008 "bye"`},
@@ -164,16 +166,20 @@ func TestConversation(t *testing.T) {
 			t.Parallel()
 			c, err := ParseConversation(name, "what\nwhy\n-- conversation --\n"+tt.script+"\n")
 			require.NoError(t, err)
-			outcome := c.run(t.Context(), Target{
-				URL: strings.Replace(server.URL, "http", "ws", 1), Token: "t", Patience: 100 * time.Millisecond,
-				Restart: func(context.Context) error { return nil },
+			c.known = &vocabulary{events: map[string]event{"said": {payload: &node{}}, "connect.challenge": {payload: &node{}}}}
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t)
+				outcome := c.run(t.Context(), Target{
+					URL: n.serve("parrot", http.HandlerFunc(parrot), func() {}), HTTPClient: n.client(), Token: "t", Patience: time.Second,
+					Restart: func(context.Context) error { return nil },
+				})
+				if tt.want == "" {
+					require.Equal(t, Outcome{Name: name, Status: Passed}, outcome)
+					return
+				}
+				require.Equal(t, Failed, outcome.Status)
+				require.Contains(t, strings.Join(outcome.Failures, "\n"), tt.want)
 			})
-			if tt.want == "" {
-				require.Equal(t, Outcome{Name: name, Status: Passed}, outcome)
-				return
-			}
-			require.Equal(t, Failed, outcome.Status)
-			require.Contains(t, strings.Join(outcome.Failures, "\n"), tt.want)
 		})
 	}
 }
@@ -189,7 +195,7 @@ func TestConversationNeeds(t *testing.T) {
 // manifest is called by a conversation in the folder of its domain.
 func TestWrittenConversations(t *testing.T) {
 	const dir = "../../testdata/conformance"
-	cases, err := LoadConversations(dir)
+	cases, err := LoadConversations(os.DirFS(dir))
 	require.NoError(t, err)
 	require.NotEmpty(t, cases)
 	called := map[string][]string{}
@@ -208,20 +214,26 @@ func TestWrittenConversations(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	cases := []Case{
-		{Name: "b", run: func(context.Context, Target) Outcome { return Outcome{Name: "b", Status: Passed} }},
-		{Name: "a", silent: true, run: func(context.Context, Target) Outcome { return failed("a", "it differs") }},
-		{Name: "c", run: func(context.Context, Target) Outcome {
-			return Outcome{Name: "c", Status: NotApplicable, Note: "needs llm"}
-		}},
-		{Name: "d", run: func(context.Context, Target) Outcome { return Outcome{Name: "d", Status: Excepted, Note: "entry 7"} }},
+	ends := func(list ...Outcome) func(context.Context, Target) []Outcome {
+		return func(context.Context, Target) []Outcome { return list }
 	}
-	report := Run(t.Context(), Target{}, cases)
+	cases := []Case{
+		{Name: "b", names: []string{"b"}, run: ends(Outcome{Name: "b", Status: Passed})},
+		{Name: "a", names: []string{"a"}, silent: true, run: ends(failed("a", "it differs"))},
+		{Name: "cd", names: []string{"c", "d"}, run: ends(Outcome{Name: "c", Status: NotApplicable, Note: "needs llm"}, Outcome{Name: "d", Status: Excepted, Note: "entry 7"})},
+	}
+	var told []string
+	report := Run(t.Context(), Target{}, cases, func(p Progress) {
+		told = append(told, fmt.Sprintf("%s %d/%d %d", p.Case.Name, p.Done, p.Total, len(p.Ended)))
+	})
+	require.Len(t, told, 6)
+	require.Contains(t, told, "b 0/3 0")
+	require.Contains(t, told[5], "3/3")
 	require.Equal(t, "passed b\nexcepted d (entry 7)\nnot applicable c (needs llm)\nfailed a\n", report.String())
 	require.EqualError(t, report.Err(), "conformance:\na: it differs")
-	require.NoError(t, Run(t.Context(), Target{}, cases[:1]).Err())
+	require.NoError(t, Run(t.Context(), Target{}, cases[:1], nil).Err())
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorContains(t, Run(ended, Target{}, cases[:1]).Err(), "b: not run: context canceled")
+	require.ErrorContains(t, Run(ended, Target{}, cases[:1], nil).Err(), "b: not run: context canceled")
 }

@@ -3,11 +3,14 @@ package conformance
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/coderclaw/gateway/gen/protocol"
 )
 
 // run holds the conversation with the target.
@@ -15,8 +18,9 @@ func (c *Conversation) run(ctx context.Context, target Target) Outcome {
 	if missing, ok := target.offers(c.needs); !ok {
 		return Outcome{Name: c.Name, Status: NotApplicable, Note: "needs " + missing}
 	}
-	t := &talk{target: target, speakers: map[string]*speaker{}, vars: variables{
-		"$token":   target.Token,
+	t := &talk{target: target, known: c.known, speakers: map[string]*speaker{}, vars: variables{
+		"$token":   target.secret()[target.profile()],
+		"$profile": target.profile(),
 		"$session": "agent:main:conformance-" + newUUID()[:8],
 	}}
 	outcome := Outcome{Name: c.Name, Status: Passed}
@@ -27,7 +31,7 @@ func (c *Conversation) run(ctx context.Context, target Target) Outcome {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.speakers)) {
-		if err := t.speakers[name].hangUp(); err != nil && outcome.Status == Passed {
+		if err := t.speakers[name].hangUp(ctx); err != nil && outcome.Status == Passed {
 			outcome = failed(c.Name, fmt.Sprintf("%s: %v", name, err))
 		}
 	}
@@ -37,44 +41,50 @@ func (c *Conversation) run(ctx context.Context, target Target) Outcome {
 // talk is one conversation on its way.
 type talk struct {
 	target   Target
+	known    *vocabulary
 	vars     variables
 	speakers map[string]*speaker
 }
 
 // speaker is one named connection: the device stays, the socket may change.
 type speaker struct {
+	known       *vocabulary
 	device      device
 	deviceToken string
 	conn        *conn
-	// requests maps labels to the id of the last request under that label, answers
-	// counts the responses taken for each id.
-	requests map[string]string
-	answers  map[string]int
-	sent     int
+	// requests maps labels to the id of the last request under that label, methods
+	// the ids to their methods, answers counts the responses taken for each id.
+	requests, methods map[string]string
+	answers           map[string]int
+	sent              int
+	// welcome is set by hello-ok; leaving when the gateway is stopped on purpose.
+	welcome, leaving bool
 	// event is where the search for the next event begins.
 	event int
 }
 
-// hangUp ends the connection, if there is one, and checks what it received: the
-// seq of its events must count without a gap.
-func (s *speaker) hangUp() error {
+// hangUp ends the connection, if there is one, and holds what it received against
+// the rules of every conversation. What the gateway has said by now is fetched first.
+func (s *speaker) hangUp(ctx context.Context) error {
 	if s.conn == nil {
 		return nil
 	}
-	frames := s.conn.received()
-	s.conn.close()
-	s.conn = nil
-	var before *int64
-	for _, f := range frames {
-		if f.Seq == nil {
-			continue
+	var late error
+	if s.welcome && s.conn.over() == nil {
+		if err := s.conn.fence(ctx); !s.leaving {
+			late = err
 		}
-		if before != nil && *f.Seq != *before+1 {
-			return fmt.Errorf("seq jumps from %d to %d at event %s", *before, *f.Seq, f.Event)
-		}
-		before = f.Seq
 	}
-	return nil
+	// The connection's own deeds come before the end that we give it.
+	ended := s.conn.over()
+	s.conn.close()
+	a := audit{words: s.known, asked: s.conn.asked(), methods: s.methods, ended: ended}
+	faults := a.faults(s.conn.received())
+	s.conn, s.welcome, s.leaving = nil, false, false
+	if len(faults) > 0 {
+		return errors.New(strings.Join(faults, "; "))
+	}
+	return late
 }
 
 // do performs one line.
@@ -82,10 +92,14 @@ func (t *talk) do(ctx context.Context, l line) error {
 	switch l.verb {
 	case "connect":
 		return t.connect(ctx, l)
-	case "restart":
+	case "restart", "stop":
+		for _, s := range t.speakers {
+			s.leaving = true
+		}
+		if l.verb == "stop" {
+			return t.target.Stop(ctx)
+		}
 		return t.target.Restart(ctx)
-	case "stop":
-		return t.target.Stop(ctx)
 	}
 	s := t.speakers[l.conn]
 	if s == nil || s.conn == nil {
@@ -103,7 +117,7 @@ func (t *talk) do(ctx context.Context, l line) error {
 	case "close":
 		return closedAs(ctx, s, l)
 	case "disconnect":
-		return s.hangUp()
+		return s.hangUp(ctx)
 	}
 	return fmt.Errorf("unknown line %s", l.verb)
 }
@@ -116,26 +130,22 @@ func (t *talk) connect(ctx context.Context, l line) error {
 		if err != nil {
 			return err
 		}
-		s = &speaker{device: d}
+		s = &speaker{known: t.known, device: d}
 		t.speakers[l.conn] = s
 	}
-	if err := s.hangUp(); err != nil {
+	if err := s.hangUp(ctx); err != nil {
 		return err
 	}
-	s.requests, s.answers, s.event = map[string]string{}, map[string]int{}, 0
+	s.requests, s.methods, s.answers, s.event = map[string]string{}, map[string]string{}, map[string]int{}, 0
 	var err error
 	if s.conn, err = dial(ctx, t.target, t.target.URL, nil); err != nil {
 		return err
 	}
-	f, _, err := s.conn.await(ctx, "connect.challenge", 0, func(f frame) bool { return f.Event == "connect.challenge" })
+	live, err := s.conn.challenge(ctx)
 	if err != nil {
 		return err
 	}
-	var live challenge
-	if err := json.Unmarshal(f.Payload, &live); err != nil {
-		return err
-	}
-	if err := s.request(ctx, "", "connect", s.handshake(l.opts, t.target.Token, live)); err != nil {
+	if err := s.request(ctx, "", protocol.MethodConnect.Name, s.handshake(l.opts, t.target, live)); err != nil {
 		return err
 	}
 	if l.expected {
@@ -145,7 +155,7 @@ func (t *talk) connect(ctx context.Context, l line) error {
 }
 
 // handshake builds connect's params from the options of the line.
-func (s *speaker) handshake(opts map[string]string, token string, live challenge) json.RawMessage {
+func (s *speaker) handshake(opts map[string]string, target Target, live challenge) json.RawMessage {
 	or := func(name, otherwise string) string {
 		if v, ok := opts[name]; ok {
 			return v
@@ -159,12 +169,16 @@ func (s *speaker) handshake(opts map[string]string, token string, live challenge
 		return strings.Split(opts[name], ",")
 	}
 	h := handshake{clientID: or("id", "test"), clientMode: or("mode", "test"), role: or("role", "operator"), scopes: list("scopes")}
-	switch h.token = or("token", token); h.token {
-	case "device":
-		h.token = s.deviceToken
-	case "none":
-		h.token = ""
+	auth := target.secret()
+	switch token, given := opts["token"]; {
+	case token == "device":
+		auth = map[string]string{"token": s.deviceToken}
+	case token == "none":
+		auth = nil
+	case given:
+		auth = map[string]string{"token": token}
 	}
+	h.token = auth["token"]
 	params := connectParams{}
 	params.set("minProtocol", 3)
 	params.set("maxProtocol", 3)
@@ -172,17 +186,13 @@ func (s *speaker) handshake(opts map[string]string, token string, live challenge
 	params.set("role", h.role)
 	params.set("scopes", h.scopes)
 	params.set("caps", list("caps"))
-	if h.token != "" {
-		params.set("auth", map[string]string{"token": h.token})
+	if auth != nil {
+		params.set("auth", auth)
 	}
 	if opts["device"] != "none" {
 		params.set("device", s.device.prove(h, live, defects{}))
 	}
-	raw, err := json.Marshal(params)
-	if err != nil {
-		panic("conformance: " + err.Error()) // our own values always encode
-	}
-	return raw
+	return encode(params)
 }
 
 func (t *talk) say(ctx context.Context, s *speaker, l line) error {
@@ -201,15 +211,12 @@ func (s *speaker) request(ctx context.Context, label, method string, params json
 	s.sent++
 	id := "r" + strconv.Itoa(s.sent)
 	s.requests[label] = id
+	s.methods[strconv.Quote(id)] = method
 	message := map[string]any{"type": "req", "id": id, "method": method}
 	if params != nil {
 		message["params"] = params
 	}
-	raw, err := json.Marshal(message)
-	if err != nil {
-		return err
-	}
-	return s.conn.send(ctx, raw)
+	return s.conn.send(ctx, json.RawMessage(strconv.Quote(id)), encode(message))
 }
 
 // answered awaits the next response to a request and matches it.
@@ -228,6 +235,7 @@ func (t *talk) answered(ctx context.Context, s *speaker, l line) error {
 			return fmt.Errorf("refused with %s", told(f))
 		}
 		s.remember(f)
+		s.welcome = s.welcome || s.methods[strconv.Quote(id)] == protocol.MethodConnect.Name
 		return problem("payload", t.vars.match(l.value, f.Payload))
 	}
 	if f.OK {

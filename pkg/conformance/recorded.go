@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/coderclaw/gateway/gen/protocol"
 )
 
 // connectParams keeps connect's params member by member, so that those which the
@@ -19,11 +21,7 @@ func (p connectParams) handshake() (handshake, error) {
 		Auth   struct{ Token string }
 		Device *deviceProof
 	}
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return handshake{}, err
-	}
-	if err := json.Unmarshal(raw, &view); err != nil {
+	if err := json.Unmarshal(encode(p), &view); err != nil {
 		return handshake{}, fmt.Errorf("recorded connect params: %w", err)
 	}
 	return handshake{clientID: view.Client.ID, clientMode: view.Client.Mode, role: view.Role, scopes: view.Scopes,
@@ -32,11 +30,7 @@ func (p connectParams) handshake() (handshake, error) {
 
 // set replaces a member.
 func (p connectParams) set(name string, value any) {
-	raw, err := json.Marshal(value)
-	if err != nil {
-		panic("conformance: " + err.Error()) // our own values always encode
-	}
-	p[name] = raw
+	p[name] = encode(value)
 }
 
 // resign returns a recorded connect request with our secrets, our device and a
@@ -59,55 +53,97 @@ func (r *replay) resign(raw, id json.RawMessage) (json.RawMessage, error) {
 	}
 	var wrong defects
 	if h.device != nil {
-		if wrong, err = h.findDefects(r.recorded); err != nil {
+		if wrong, err = h.recordedDefects(r.recorded); err != nil {
 			return nil, err
 		}
 	}
-	answer, _ := r.recordedAnswer(id)
-	switch {
-	case h.token == recordedToken:
+	answer, _ := r.t.answer(id)
+	switch known, ok := r.names[h.token]; {
+	case h.token == recordedToken, h.token == redactedToken:
 		h.token = r.target.Token
+	case ok:
+		h.token = known
 	case r.t.info.Pair != nil && h.token != "" && answer.OK:
 		h.token = r.deviceToken
 	case h.token == "" && r.t.info.Action != "":
 		// Recorded under a mode that we do not have; see EXCEPTIONS.md.
 		h.token = r.target.Token
 	}
-	if h.token != "" {
-		params.set("auth", map[string]string{"token": h.token})
+	if err := r.authenticate(params, h.token); err != nil {
+		return nil, err
 	}
 	if h.device != nil {
 		params.set("device", r.device.prove(h, r.live, wrong))
 	}
-	request["params"], err = json.Marshal(params)
-	if err != nil {
-		return nil, err
+	request["params"] = encode(params)
+	return encode(request), nil
+}
+
+// authenticate puts our secrets in the place of the recorded ones.
+func (r *replay) authenticate(params connectParams, token string) error {
+	auth := map[string]string{}
+	if params["auth"] != nil {
+		if err := json.Unmarshal(params["auth"], &auth); err != nil {
+			return fmt.Errorf("recorded auth: %w", err)
+		}
 	}
-	return json.Marshal(request)
+	if token != "" {
+		auth["token"] = token
+	}
+	if p := auth["password"]; p == recordedPassword || p == redactedPassword {
+		auth["password"] = r.target.Password
+	}
+	if len(auth) > 0 {
+		params.set("auth", auth)
+	}
+	return nil
 }
 
 // opening returns the recorded connect params, to be varied.
-func (r *replay) opening() (connectParams, error) {
-	for _, s := range r.t.steps {
-		var f struct {
-			Method string
-			Params connectParams
-		}
-		if s.Dir == "c2s" && json.Unmarshal(s.Frame, &f) == nil && f.Method == "connect" {
-			return f.Params, nil
+func (t *transcript) opening() (connectParams, error) {
+	for _, s := range t.steps {
+		if s.Dir == "c2s" && s.said.Method == protocol.MethodConnect.Name && s.said.Params != nil {
+			var params connectParams
+			err := json.Unmarshal(s.said.Params, &params)
+			return params, err
 		}
 	}
 	return nil, fmt.Errorf("the recording has no connect")
 }
 
+// device returns the id of the device that connects, "" when none does.
+func (t *transcript) device() string {
+	for _, s := range t.steps {
+		var params struct{ Device deviceProof }
+		if s.Dir == "c2s" && json.Unmarshal(orEmpty(s.said.Params), &params) == nil && params.Device.ID != "" {
+			return params.Device.ID
+		}
+	}
+	return ""
+}
+
+// defective reports whether the recorded handshake has a fault of its own.
+func (t *transcript) defective() bool {
+	params, err := t.opening()
+	if err != nil {
+		return false
+	}
+	h, err := params.handshake()
+	if err != nil || h.device == nil {
+		return err != nil
+	}
+	wrong, err := h.recordedDefects(t.recorded())
+	return err != nil || wrong != defects{}
+}
+
 // pair connects once with the shared secret and the scopes that the recorded
 // device had been paired with.
 func (r *replay) pair(ctx context.Context) error {
-	params, err := r.opening()
+	params, err := r.t.opening()
 	if err != nil {
 		return err
 	}
-	answer, err := r.connectOnce(ctx, params, r.t.info.Pair, r.target.Token)
+	answer, err := r.connectOnce(ctx, params, r.t.info.Pair, r.target.secret())
 	if err != nil {
 		return err
 	}
@@ -126,12 +162,12 @@ func (r *replay) pair(ctx context.Context) error {
 
 // guess connects once with a wrong secret and no device.
 func (r *replay) guess(ctx context.Context) error {
-	params, err := r.opening()
+	params, err := r.t.opening()
 	if err != nil {
 		return err
 	}
 	delete(params, "device")
-	answer, err := r.connectOnce(ctx, params, nil, "a wrong secret")
+	answer, err := r.connectOnce(ctx, params, nil, map[string]string{r.target.profile(): "a wrong secret"})
 	if err == nil && answer.OK {
 		err = fmt.Errorf("the gateway accepts it")
 	}
@@ -139,7 +175,7 @@ func (r *replay) guess(ctx context.Context) error {
 }
 
 // connectOnce opens a connection of its own, connects, and returns the answer.
-func (r *replay) connectOnce(ctx context.Context, params connectParams, scopes []string, token string) (frame, error) {
+func (r *replay) connectOnce(ctx context.Context, params connectParams, scopes []string, auth map[string]string) (frame, error) {
 	url := r.target.URL
 	if r.t.info.Remote {
 		url = r.target.RemoteURL
@@ -149,18 +185,14 @@ func (r *replay) connectOnce(ctx context.Context, params connectParams, scopes [
 		return frame{}, err
 	}
 	defer c.close()
-	f, _, err := c.await(ctx, "connect.challenge", 0, func(f frame) bool { return f.Event == "connect.challenge" })
+	live, err := c.challenge(ctx)
 	if err != nil {
-		return frame{}, err
-	}
-	var live challenge
-	if err := json.Unmarshal(f.Payload, &live); err != nil {
 		return frame{}, err
 	}
 	if scopes != nil {
 		params.set("scopes", scopes)
 	}
-	params.set("auth", map[string]string{"token": token})
+	params.set("auth", auth)
 	if params["device"] != nil {
 		h, err := params.handshake()
 		if err != nil {
@@ -168,11 +200,8 @@ func (r *replay) connectOnce(ctx context.Context, params connectParams, scopes [
 		}
 		params.set("device", r.device.prove(h, live, defects{}))
 	}
-	request, err := json.Marshal(map[string]any{"type": "req", "id": "before", "method": "connect", "params": params})
-	if err != nil {
-		return frame{}, err
-	}
-	if err := c.send(ctx, request); err != nil {
+	request := encode(map[string]any{"type": "req", "id": "before", "method": protocol.MethodConnect.Name, "params": params})
+	if err := c.send(ctx, json.RawMessage(`"before"`), request); err != nil {
 		return frame{}, err
 	}
 	answer, _, err := c.response(ctx, json.RawMessage(`"before"`), 0)

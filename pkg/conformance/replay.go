@@ -10,31 +10,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/coderclaw/gateway/gen/protocol"
 )
 
 // unsolicited events come when they come; a replay does not compare them.
 var unsolicited = []string{"health", "presence", "tick"}
 
-// run replays the transcript against the target.
-func (t *transcript) run(ctx context.Context, target Target) Outcome {
+// outcome ends the replay and judges it.
+func (r *replay) outcome(ctx context.Context) Outcome {
+	if r.conn != nil {
+		r.finish(ctx)
+	}
+	t := r.t
 	outcome := Outcome{Name: t.name, Status: Passed}
-	why, whole := t.exceptions.exchanges[t.name][""]
-	if missing, ok := t.applies(target); !ok {
-		outcome.Status, outcome.Note = NotApplicable, "needs "+missing
-		if whole {
-			outcome.Status, outcome.Note = Excepted, why
-		}
-		return outcome
-	}
-	r := &replay{t: t, target: target, kinds: map[string]bool{}, answers: map[string]int{}, known: manifest()}
-	if err := r.prepare(ctx); err != nil {
-		return failed(t.name, err.Error())
-	}
-	defer r.conn.close()
-	if err := r.walk(ctx); err != nil {
-		r.fail("", err.Error())
-	}
-	r.checkEnds()
+	_, whole := t.exceptions.exchanges[t.name][""]
 	switch {
 	case len(r.failures) > 0:
 		outcome.Status, outcome.Failures = Failed, r.failures
@@ -50,18 +40,22 @@ func (t *transcript) run(ctx context.Context, target Target) Outcome {
 	return outcome
 }
 
+// leave closes the connection.
+func (r *replay) leave() {
+	if r.conn != nil {
+		r.conn.close()
+	}
+}
+
 // applies reports whether the target can serve the transcript, else what it lacks.
 func (t *transcript) applies(target Target) (missing string, ok bool) {
 	needs := slices.DeleteFunc(slices.Clone(t.info.Needs), func(n string) bool { return n == "main-session" })
-	if t.info.Group != "" {
-		needs = append(needs, "partners of group "+t.info.Group)
-	}
 	if t.info.Remote {
 		needs = append(needs, "remote")
 	}
 	if t.info.Action != "" {
 		needs = append(needs, "stop")
-	} else if t.info.Profile != "token" {
+	} else if t.info.Profile != target.profile() {
 		needs = append(needs, "profile "+t.info.Profile)
 	}
 	return target.offers(needs)
@@ -69,8 +63,8 @@ func (t *transcript) applies(target Target) (missing string, ok bool) {
 
 // replay is one transcript on its way.
 type replay struct {
+	*stage
 	t      *transcript
-	target Target
 	conn   *conn
 	device device
 	// recorded is the challenge of the recording, live the one of this connection.
@@ -82,7 +76,7 @@ type replay struct {
 	// answers counts the responses compared for each request id.
 	answers map[string]int
 	// known are the methods and events of the manifest.
-	known vocabulary
+	known *vocabulary
 	// methods maps request ids to methods; skipped are those that do not apply.
 	methods map[string]string
 	skipped map[string]bool
@@ -90,18 +84,22 @@ type replay struct {
 	exchanges int
 	failures  []string
 	excepted  []string
-	// connecting is set when the handshake has been sent, over when the rest of the
-	// recording cannot follow.
-	connecting, over bool
+	// connecting is set when the handshake has been sent, welcome when it was
+	// accepted, over when the rest of the recording cannot follow.
+	connecting, welcome, over bool
+}
+
+func newReplay(t *transcript, st *stage) *replay {
+	return &replay{stage: st, t: t, known: t.known, kinds: map[string]bool{}, answers: map[string]int{},
+		methods: map[string]string{}, skipped: map[string]bool{}}
 }
 
 // prepare pairs the device, wears out the wrong secrets, and opens the connection.
 func (r *replay) prepare(ctx context.Context) error {
 	var err error
-	if r.device, err = newDevice(); err != nil {
+	if r.device, err = r.stage.device(r.t.device()); err != nil {
 		return err
 	}
-	r.methods, r.skipped = map[string]string{}, map[string]bool{}
 	r.recorded = r.t.recorded()
 	if r.t.info.Pair != nil {
 		if err := r.pair(ctx); err != nil {
@@ -131,41 +129,46 @@ func (r *replay) prepare(ctx context.Context) error {
 	if r.conn, err = dial(ctx, r.target, u.String(), header); err != nil {
 		return err
 	}
-	f, _, err := r.conn.await(ctx, "connect.challenge", 0, func(f frame) bool { return f.Event == "connect.challenge" })
-	if err != nil {
-		r.conn.close()
-		return err
-	}
-	return json.Unmarshal(f.Payload, &r.live)
+	r.live, err = r.conn.challenge(ctx)
+	return err
 }
 
-// walk follows the recording step by step.
-func (r *replay) walk(ctx context.Context) error {
-	for _, s := range r.t.steps {
-		if r.over {
-			return nil
-		}
-		var err error
-		switch s.Dir {
-		case "c2s":
-			err = r.say(ctx, s.Frame)
-		case "s2c":
-			err = r.hear(ctx, s.Frame)
-		case "close":
-			return r.end(ctx, s.Frame)
-		}
-		if err != nil {
+// step follows the recording one step further. The connection is opened at the first.
+func (r *replay) step(ctx context.Context, s step) error {
+	if r.conn == nil {
+		if err := r.prepare(ctx); err != nil {
+			r.over = true
 			return err
 		}
+	}
+	switch s.Dir {
+	case "c2s":
+		return r.say(ctx, s.Frame, s.said)
+	case "s2c":
+		return r.hear(ctx, s.said)
+	case "close":
+		r.over = true
+		return r.end(ctx, s.Frame)
 	}
 	return nil
 }
 
 // bulk is how the recording shortens long messages.
-var bulk = regexp.MustCompile(`^<(\d+) bytes of '(.)'>$`)
+var (
+	bulk   = regexp.MustCompile(`^<(\d+) bytes of '(.)'>$`)
+	elided = regexp.MustCompile(`"<elided (\d+) chars>"`)
+)
+
+// unelided returns a message at its full length.
+func unelided(raw json.RawMessage) json.RawMessage {
+	return elided.ReplaceAllFunc(raw, func(short []byte) []byte {
+		n, _ := strconv.Atoi(string(elided.FindSubmatch(short)[1]))
+		return []byte(`"` + strings.Repeat("x", n) + `"`)
+	})
+}
 
 // say sends what the recorded client sent, with our signature and secrets.
-func (r *replay) say(ctx context.Context, raw json.RawMessage) error {
+func (r *replay) say(ctx context.Context, raw json.RawMessage, request frame) error {
 	var text struct {
 		Raw *string `json:"raw"`
 	}
@@ -176,61 +179,40 @@ func (r *replay) say(ctx context.Context, raw json.RawMessage) error {
 			message = strings.Repeat(m[2], n)
 		}
 		// The gateway may close before it has read all of it: only the close counts.
-		_ = r.conn.send(ctx, []byte(message))
+		_ = r.conn.send(ctx, nil, []byte(message))
 		return nil
-	}
-	var request struct {
-		ID     json.RawMessage `json:"id"`
-		Method string          `json:"method"`
-	}
-	if err := json.Unmarshal(raw, &request); err != nil {
-		return fmt.Errorf("recorded request: %w", err)
 	}
 	id := string(request.ID)
 	r.methods[id] = request.Method
-	if request.Method != "" && !r.known.methods[request.Method] && !r.meantUnknown(request.ID) {
+	if request.Method != "" && !r.known.has(request.Method) && !r.meantUnknown(request.ID) {
 		r.skipped[id] = true
 		return nil
 	}
-	if request.Method == "connect" && !r.connecting {
+	if request.Method == protocol.MethodConnect.Name && !r.connecting {
 		r.connecting = true
 		var err error
 		if raw, err = r.resign(raw, request.ID); err != nil {
 			return err
 		}
 	} else {
+		raw = r.names.put(raw)
 		r.exchanges++
 	}
-	if err := r.conn.send(ctx, raw); err != nil {
+	if err := r.conn.send(ctx, request.ID, unelided(raw)); err != nil {
 		return fmt.Errorf("send %s: %w", request.Method, err)
 	}
 	return nil
 }
 
-// recordedAnswer returns the first recorded response to a request.
-func (r *replay) recordedAnswer(id json.RawMessage) (frame, bool) {
-	for _, s := range r.t.steps {
-		var f frame
-		if s.Dir == "s2c" && json.Unmarshal(s.Frame, &f) == nil && f.Type == "res" && sameJSON(f.ID, id) {
-			return f, true
-		}
-	}
-	return frame{}, false
-}
-
 // meantUnknown reports whether the recorded client asked for a method that its
 // server did not have either.
 func (r *replay) meantUnknown(id json.RawMessage) bool {
-	f, ok := r.recordedAnswer(id)
+	f, ok := r.t.answer(id)
 	return ok && f.Error != nil && strings.HasPrefix(f.Error.Message, "unknown method: ")
 }
 
 // hear awaits what the recorded client was told next.
-func (r *replay) hear(ctx context.Context, raw json.RawMessage) error {
-	var want frame
-	if err := json.Unmarshal(raw, &want); err != nil {
-		return fmt.Errorf("recorded frame: %w", err)
-	}
+func (r *replay) hear(ctx context.Context, want frame) error {
 	if want.Type == "event" {
 		return r.hearEvent(ctx, want)
 	}
@@ -243,9 +225,23 @@ func (r *replay) hear(ctx context.Context, raw json.RawMessage) error {
 		return err
 	}
 	r.answers[id]++
+	r.names.learnJSON(want.Payload, got.Payload)
+	if want.Error != nil && got.Error != nil {
+		r.names.learnJSON(want.Error.Details, got.Error.Details)
+		inOurNames := *want.Error
+		inOurNames.Message = r.names.inText(inOurNames.Message)
+		want.Error = &inOurNames
+	}
 	r.compare(id, want, got)
 	r.checkOrder(want, at)
-	if r.methods[id] == "connect" && want.OK && r.nothingElseApplies() {
+	if r.methods[id] == protocol.MethodConnect.Name && got.OK {
+		r.welcome = true
+		if r.t.info.PauseUntil != "" {
+			r.conn.pause()
+		}
+	}
+	r.stage.answered(r, id)
+	if r.methods[id] == protocol.MethodConnect.Name && want.OK && r.nothingElseApplies() {
 		r.over = true
 	}
 	return nil
@@ -256,16 +252,15 @@ func (r *replay) hear(ctx context.Context, raw json.RawMessage) error {
 // from there on is their doing.
 func (r *replay) nothingElseApplies() bool {
 	for _, s := range r.t.steps {
-		var request frame
-		var method struct{ Method string }
-		if s.Dir != "c2s" || json.Unmarshal(s.Frame, &request) != nil || json.Unmarshal(s.Frame, &method) != nil || method.Method == "connect" {
+		request := s.said
+		if s.Dir != "c2s" || request.Method == protocol.MethodConnect.Name {
 			continue
 		}
-		if method.Method == "" || r.known.methods[method.Method] || r.meantUnknown(request.ID) {
+		if request.Method == "" || r.known.has(request.Method) || r.meantUnknown(request.ID) {
 			return false
 		}
 		r.skipped[string(request.ID)] = true
-		r.methods[string(request.ID)] = method.Method
+		r.methods[string(request.ID)] = request.Method
 	}
 	return len(r.skipped) > 0
 }
@@ -275,12 +270,12 @@ func (r *replay) compare(id string, want, got frame) {
 	method := r.methods[id]
 	name := strings.Trim(id, `"`)
 	if want.OK != got.OK {
-		if got.OK && (method == "connect" && r.t.info.AltHello || slices.Contains(r.t.info.AltOK, name)) {
-			r.over = method == "connect"
+		if got.OK && (method == protocol.MethodConnect.Name && r.t.info.AltHello || slices.Contains(r.t.info.AltOK, name)) {
+			r.over = method == protocol.MethodConnect.Name
 			return
 		}
 		r.differ(name, fmt.Sprintf("%s answers ok:%t (%s) instead of ok:%t (%s)", method, got.OK, told(got), want.OK, told(want)))
-		r.over = method == "connect" && r.exchanges == 0
+		r.over = method == protocol.MethodConnect.Name && r.exchanges == 0
 		return
 	}
 	if want.Error != nil && (got.Error == nil || want.Error.Code != got.Error.Code || want.Error.Message != got.Error.Message) {
@@ -297,6 +292,28 @@ func (r *replay) compare(id string, want, got frame) {
 			r.differ(name, fmt.Sprintf("payload of %s: %s", method, d))
 		}
 	}
+	for _, d := range r.strangers(method, want, got) {
+		r.differ(name, fmt.Sprintf("payload of %s: %s", method, d))
+	}
+}
+
+// strangers lists what an answer holds that neither the recording nor the schema
+// knows.
+func (r *replay) strangers(method string, want, got frame) []string {
+	m, ok := r.known.methods[method]
+	if !ok {
+		return nil
+	}
+	recorded, err := parse(want.Payload)
+	if err != nil {
+		return []string{"recorded payload: " + err.Error()}
+	}
+	have, err := parse(got.Payload)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	at := append(placeOf(m.ack), placeOf(m.result)...)
+	return shape{excused: r.t.exceptions.members[method]}.strangers(nil, at, []any{recorded}, have)
 }
 
 func told(f frame) string {
@@ -327,13 +344,7 @@ func (r *replay) fail(id, text string) {
 // eventKind tells apart the events that a conversation must contain at least
 // once: by name, run, and where in the run's life they stand.
 func eventKind(f frame) string {
-	var p struct {
-		RunID  string                 `json:"runId"`
-		Stream string                 `json:"stream"`
-		State  string                 `json:"state"`
-		Data   struct{ Phase string } `json:"data"`
-	}
-	_ = json.Unmarshal(f.Payload, &p)
+	p := f.run
 	if strings.HasPrefix(p.RunID, "inject-") {
 		p.RunID = "inject-*"
 	}
@@ -343,7 +354,7 @@ func eventKind(f frame) string {
 // hearEvent awaits the first event of a kind and compares its payload. How often
 // it comes depends on the clock, so the others of its kind are not awaited.
 func (r *replay) hearEvent(ctx context.Context, want frame) error {
-	if slices.Contains(unsolicited, want.Event) || !r.known.events[want.Event] {
+	if slices.Contains(unsolicited, want.Event) || !r.known.hasEvent(want.Event) {
 		return nil
 	}
 	if want.Event == "shutdown" && r.t.info.Action != "" {
@@ -360,6 +371,7 @@ func (r *replay) hearEvent(ctx context.Context, want frame) error {
 	if err != nil {
 		return err
 	}
+	r.names.learnJSON(want.Payload, got.Payload)
 	for _, d := range compareShape(want.Payload, got.Payload, r.t.exceptions.members[want.Event]) {
 		r.fail("", fmt.Sprintf("payload of event %s: %s", key, d))
 	}
@@ -371,8 +383,8 @@ func (r *replay) hearEvent(ctx context.Context, want frame) error {
 func (r *replay) checkOrder(response frame, at int) {
 	var before []string
 	for _, s := range r.t.steps {
-		var f frame
-		if s.Dir != "s2c" || json.Unmarshal(s.Frame, &f) != nil {
+		f := s.said
+		if s.Dir != "s2c" {
 			continue
 		}
 		if f.Type == "res" {
@@ -416,51 +428,37 @@ func (r *replay) end(ctx context.Context, raw json.RawMessage) error {
 
 func (r *replay) connectID() string {
 	for id, method := range r.methods {
-		if method == "connect" {
+		if method == protocol.MethodConnect.Name {
 			return strings.Trim(id, `"`)
 		}
 	}
 	return ""
 }
 
-// checkEnds proves that no run ended twice and that the events of each run are
-// counted without a gap.
-func (r *replay) checkEnds() {
-	ends, last := map[string]int{}, map[string]int64{}
-	for _, f := range r.conn.received() {
-		var p struct {
-			RunID string `json:"runId"`
-			State string `json:"state"`
-			Seq   int64  `json:"seq"`
+// finish holds all that came against the rules of every conversation. What the
+// gateway has said by now is fetched first, if it still talks to us.
+func (r *replay) finish(ctx context.Context) {
+	if r.welcome && len(r.failures) == 0 && r.conn.over() == nil {
+		if err := r.conn.fence(ctx); err != nil {
+			r.fail("", err.Error())
 		}
-		if f.Type != "event" || json.Unmarshal(f.Payload, &p) != nil {
-			continue
-		}
-		switch {
-		case f.Event == "chat" && p.State != "delta":
-			if ends[p.RunID]++; ends[p.RunID] > 1 {
-				r.fail("", fmt.Sprintf("run %s ends twice", p.RunID))
-			}
-		case f.Event == "agent":
-			if before, ok := last[p.RunID]; ok && p.Seq != before+1 {
-				r.fail("", fmt.Sprintf("run %s jumps from event %d to %d", p.RunID, before, p.Seq))
-			}
-			last[p.RunID] = p.Seq
-		}
+	}
+	past, err := remember(r.t)
+	if err != nil {
+		r.fail("", err.Error())
+		return
+	}
+	a := audit{words: r.known, asked: r.conn.asked(), methods: r.methods, recorded: past, excused: r.t.exceptions.members, ended: r.conn.over()}
+	for _, fault := range a.faults(r.conn.received()) {
+		r.differ("", fault)
 	}
 }
 
 // foreign lists the methods that the manifest does not have, for the report.
 func (r *replay) foreign() string {
-	var names []string
+	var missing []string
 	for id := range r.skipped {
-		if !slices.Contains(names, r.methods[id]) {
-			names = append(names, r.methods[id])
-		}
+		missing = append(missing, r.methods[id])
 	}
-	if len(names) == 0 {
-		return ""
-	}
-	slices.Sort(names)
-	return "no method " + strings.Join(names, ", ")
+	return absent(missing)
 }

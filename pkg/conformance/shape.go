@@ -35,6 +35,18 @@ func parse(raw json.RawMessage) (any, error) {
 	return v, err
 }
 
+// encode returns the JSON of a value that always has one: of our own making, or
+// JSON before. < and > stay readable.
+func encode(v any) json.RawMessage {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic("conformance: " + err.Error())
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
 type shape struct{ excused []string }
 
 // diff walks both values; path is where they stand.
@@ -168,4 +180,52 @@ func sortedKeys(m map[string]any) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// strangers lists the members of have that neither the schema permits nor one of
+// the recorded values at the same place holds. at is the place of have; recorded
+// holds no value when there is no recording. Where the schema says nothing, any
+// member goes.
+func (s shape) strangers(path []string, at place, recorded []any, have any) []string {
+	if s.skip(path) || at.silent() {
+		return nil
+	}
+	var out []string
+	switch have := have.(type) {
+	case map[string]any:
+		for _, key := range sortedKeys(have) {
+			child, permitted := at.member(key)
+			known := inside(recorded, key)
+			below := append(slices.Clone(path), key)
+			if !permitted && len(known) == 0 && !s.skip(below) {
+				out = append(out, fmt.Sprintf("at %s: unexpected", pointer(below)))
+				continue
+			}
+			out = append(out, s.strangers(below, child, known, have[key])...)
+		}
+	case []any:
+		var known []any
+		for _, r := range recorded {
+			if list, ok := r.([]any); ok {
+				known = append(known, list...)
+			}
+		}
+		for i, h := range have {
+			out = append(out, s.strangers(append(slices.Clone(path), strconv.Itoa(i)), at.element(), known, h)...)
+		}
+	}
+	return out
+}
+
+// inside returns the values under a key of those values that are objects.
+func inside(values []any, key string) []any {
+	var out []any
+	for _, v := range values {
+		if m, ok := v.(map[string]any); ok {
+			if child, ok := m[key]; ok {
+				out = append(out, child)
+			}
+		}
+	}
+	return out
 }

@@ -79,6 +79,16 @@ func (h handshake) findDefects(ch challenge) (defects, error) {
 	return found, nil
 }
 
+// recordedDefects is findDefects for a recording, whose signature may have been
+// taken out.
+func (h handshake) recordedDefects(ch challenge) (defects, error) {
+	found, err := h.findDefects(ch)
+	if h.device.Signature == redactedSignature {
+		found.badSignature = false
+	}
+	return found, err
+}
+
 // device is the identity with which a replay connects.
 type device struct {
 	key ed25519.PrivateKey

@@ -3,9 +3,14 @@ package daemon
 import (
 	"context"
 	"flag"
+	"fmt"
+	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,36 +22,84 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden reports of the conformance tests")
 
+const (
+	framesDir        = "../../testdata/frames"
+	conversationsDir = "../../testdata/conformance"
+)
+
 // TestRecordedConversations replays what was recorded from another implementation.
 // The report, with what is excepted and what does not apply yet, is a golden file.
 func TestRecordedConversations(t *testing.T) {
-	cases, err := conformance.LoadFrames("../../testdata/frames")
-	require.NoError(t, err)
-	replay(t, cases, "../../testdata/frames/RESULT.txt")
+	target := conversationPartner(t, "")
+	golden(t, conformance.Run(t.Context(), target, recordedCases(t), nil), filepath.Join(framesDir, "RESULT.txt"))
 }
 
 // TestWrittenConversations runs our own examples: one for each method at least.
 func TestWrittenConversations(t *testing.T) {
-	cases, err := conformance.LoadConversations("../../testdata/conformance")
+	cases, err := conformance.LoadConversations(os.DirFS(conversationsDir))
 	require.NoError(t, err)
-	replay(t, cases, "../../testdata/conformance/RESULT.txt")
+	target := conversationPartner(t, "")
+	golden(t, conformance.Run(t.Context(), target, cases, nil), filepath.Join(conversationsDir, "RESULT.txt"))
 }
 
-func replay(t *testing.T, cases []conformance.Case, golden string) {
+// TestRecordedRemoteConversations replays the recordings of clients on another host
+// over an address of this machine that is not loopback.
+func TestRecordedRemoteConversations(t *testing.T) {
+	address, ok := ownAddress(t)
+	if !ok {
+		t.Skip("this machine has no address but loopback")
+	}
+	cases := conformance.Select(recordedCases(t), "remote-*.jsonl")
+	require.Len(t, cases, 3)
+	target := conversationPartner(t, `bind: "lan", tls: {allowPlaintextLan: true}, `)
+	port := strings.TrimPrefix(target.URL, "ws://127.0.0.1:")
+	target.RemoteURL = fmt.Sprintf("ws://%s:%s", address, port)
+	report := conformance.Run(t.Context(), target, cases, nil)
+	require.NoError(t, report.Err())
+	for _, o := range report.Outcomes {
+		require.Equal(t, conformance.Passed, o.Status, "%s %s", o.Name, o.Note)
+	}
+}
+
+func recordedCases(t *testing.T) []conformance.Case {
+	t.Helper()
+	frames := os.DirFS(framesDir)
+	page, err := fs.ReadFile(frames, "EXCEPTIONS.md")
+	require.NoError(t, err)
+	cases, err := conformance.LoadFrames(frames, page)
+	require.NoError(t, err)
+	return slices.Clip(cases)
+}
+
+// conversationPartner starts a gateway with the counterpart model behind it.
+// gateway holds more members of the configuration's section of that name.
+func conversationPartner(t *testing.T, gateway string) conformance.Target {
+	t.Helper()
 	h := prepare(t, agenttest.StartModel(t, agenttest.ModelOptions{}))
 	require.NoError(t, os.MkdirAll(h.dir, 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "coderclaw.json"), []byte(`{gateway: {allowedHosts: ["gw.example.com"]}, agent: {openai: {model: "mock-1", contextTokens: 32000}}}`), 0o600))
+	config := `{gateway: {` + gateway + `allowedHosts: ["gw.example.com"]}, agent: {openai: {model: "mock-1", contextTokens: 32000}}}`
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "coderclaw.json"), []byte(config), 0o600))
 	h.start()
-	report := conformance.Run(t.Context(), conformance.Target{
-		URL: h.url(), Token: testToken, Offers: []string{"llm"}, Patience: 20 * time.Second,
+	return conformance.Target{
+		URL: h.url(), Token: testToken, HTTPClient: watchErrors(t).client(), Offers: []string{"llm"}, Patience: 20 * time.Second,
 		Restart: func(ctx context.Context) error { h.restart(); return awaitPort(ctx, h.url()[len("ws://"):]) },
-		Stop:    func(context.Context) error { go h.stop(); return nil },
-	}, cases)
+		Stop: func(context.Context) error {
+			stopped := make(chan struct{})
+			go func() { defer close(stopped); h.stop() }()
+			t.Cleanup(func() { <-stopped })
+			return nil
+		},
+	}
+}
+
+// golden compares the report with the one in the file; -update rewrites it.
+func golden(t *testing.T, report conformance.Report, path string) {
+	t.Helper()
 	require.NoError(t, report.Err())
 	if *update {
-		require.NoError(t, os.WriteFile(golden, []byte(report.String()), 0o644))
+		require.NoError(t, os.WriteFile(path, []byte(report.String()), 0o644))
 	}
-	want, err := os.ReadFile(golden)
+	want, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, string(want), report.String(), "rewrite with -update, then read the difference")
 }
@@ -58,4 +111,18 @@ func awaitPort(ctx context.Context, addr string) error {
 		return err
 	}
 	return c.Close()
+}
+
+// ownAddress returns an IPv4 address of this machine that is not loopback.
+func ownAddress(t *testing.T) (netip.Addr, bool) {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err == nil && prefix.Addr().Is4() && !prefix.Addr().IsLoopback() {
+			return prefix.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
 }

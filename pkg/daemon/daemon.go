@@ -169,7 +169,7 @@ func (d *Daemon) build() error {
 		return err
 	}
 	d.runs, err = task.New(task.Config{
-		Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
+		DB: d.db, Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
 		ContextTokens: d.settings.Agent.OpenAI.ContextTokens,
 	})
 	if err != nil {
@@ -190,9 +190,9 @@ func (d *Daemon) Addrs() []net.Addr {
 // URL returns the WebSocket URL of the first address.
 func (d *Daemon) URL() string { return "ws://" + d.listeners[0].Addr().String() }
 
-// Run serves until ctx ends. Then it lets running turns end with their terminal
-// events, tells clients that the gateway stops, delivers what is queued to a
-// deadline, and returns nil after a clean stop.
+// Run serves until ctx ends. Then it ends the running turns, or leaves them for the
+// next start when they have said nothing, tells clients that the gateway stops,
+// delivers what is queued to a deadline, and returns nil after a clean stop.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.health.Refresh() // the first hello-ok carries a summary
 	group, inner := errgroup.WithContext(context.WithoutCancel(ctx))
@@ -220,6 +220,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.cfg.Ready != nil {
 		d.cfg.Ready(d.URL(), d.tokenFile)
 	}
+	// Last, so that the runs which an earlier life has left delay nobody.
+	group.Go(func() error { return d.runs.Run(serve) })
 	err := group.Wait()
 	d.log.Info("stopped", "uptimeMs", time.Since(d.startedAt).Milliseconds())
 	return err

@@ -99,7 +99,7 @@ func (c *conn) serve() bool {
 			// processor for a whole time slice.
 			runtime.Gosched()
 		}
-		c.out.awaitRoom(readPauseBytes, &c.draining)
+		c.out.awaitRoom(readPauseBytes)
 	}
 	return true
 }
@@ -167,9 +167,6 @@ func (c *conn) linger(patience time.Duration) {
 	if c.ending.code == 0 {
 		return
 	}
-	if tcp, ok := c.socket.(interface{ CloseWrite() error }); ok {
-		_ = tcp.CloseWrite()
-	}
 	_ = c.socket.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 4<<10)
 	for total := 0; total < lingerBytes; {
@@ -218,7 +215,6 @@ func (c *conn) stop() {
 	c.draining.Store(true)
 	c.cancel(errStopping)
 	_ = c.socket.SetReadDeadline(past)
-	c.out.interrupt()
 }
 
 // read returns the next message in a buffer of its own. When it returns an error

@@ -1,10 +1,6 @@
 package gateway
 
-import (
-	"github.com/coder/websocket"
-
-	"github.com/coderclaw/gateway/gen/protocol"
-)
+import "github.com/coderclaw/gateway/gen/protocol"
 
 // ending is how the gateway ends a connection: the close frame it sends. Code 0
 // stands for an end without one, because the peer is gone.
@@ -16,8 +12,8 @@ type ending struct {
 // Error tells the ending as the cause of a context.
 func (e ending) Error() string { return "connection closed: " + e.reason }
 
-// The endings that do not depend on a refusal. What clients make of those of the
-// protocol is told in schema/errors.json; the last three are of the websocket.
+// The endings that do not depend on a refusal. What clients make of them is told in
+// schema/errors.json.
 var (
 	endHandshakeTimeout = ending{protocol.CloseHandshakeTimeoutCode, protocol.CloseHandshakeTimeout}
 	endNotJSON          = ending{protocol.CloseFirstFrameNotJSONCode, protocol.CloseFirstFrameNotJSON}
@@ -26,8 +22,7 @@ var (
 	endSlowConsumer     = ending{protocol.CloseSlowConsumerCode, protocol.CloseSlowConsumer}
 	endMessageTooBig    = ending{protocol.CloseMessageTooBigCode, protocol.CloseMessageTooBig}
 	endServiceRestart   = ending{protocol.CloseServiceRestartCode, protocol.CloseServiceRestart}
-
-	endProtocolError = ending{code: int(websocket.StatusProtocolError)}
-	endInternal      = ending{int(websocket.StatusInternalError), "internal error"}
-	endTooMany       = ending{int(websocket.StatusTryAgainLater), "too many connections"}
+	endProtocolError    = ending{protocol.CloseProtocolErrorCode, protocol.CloseProtocolError}
+	endInternal         = ending{protocol.CloseInternalErrorCode, protocol.CloseInternalError}
+	endTooMany          = ending{protocol.CloseTooManyConnectionsCode, protocol.CloseTooManyConnections}
 )

@@ -227,6 +227,7 @@ func (g *Gateway) drain(cause context.Context) error {
 	force := time.AfterFunc(g.limits.DrainTimeout*2/3, func() {
 		for _, c := range open {
 			c.close(endServiceRestart, g.limits.DrainTimeout/3, true)
+			c.out.hurry(time.Now().Add(g.limits.DrainTimeout / 3))
 		}
 	})
 	defer force.Stop()

@@ -128,7 +128,7 @@ func (c *conn) welcome(id wire.Raw, params protocol.ConnectParams, grant identit
 	}
 	if !c.g.hub.join(c, peer, c.g.limits.Connections) {
 		c.out.release(refusalFrame(id, unavailable(protocol.ErrorDetails{
-			Code: wire.Some(protocol.DetailLimitExceeded),
+			Code: wire.Some(protocol.DetailTooManyConnections),
 		}, endTooMany.reason)))
 		c.refuse("limit", endTooMany)
 		return false

@@ -211,7 +211,7 @@ func TestHelloOk(t *testing.T) {
 		require.Equal(t, "1.2.3", hello.Server.Version)
 		require.Equal(t, "box", hello.Server.Host.V)
 		require.NotEmpty(t, hello.Server.ConnID)
-		require.Equal(t, []string{"chat.history", "echo", "emit", "fail", "nodes", "panic", "read", "refuse", "sleep", "staged", "wait"},
+		require.Equal(t, []string{"chat.history", "echo", "emit", "fail", "nodes", "panic", "read", "refuse", "sleep", "staged", "wait", "wind down"},
 			hello.Features.Methods)
 		require.Contains(t, hello.Features.Events, "chat")
 		require.Equal(t, protocol.HelloPolicy{MaxPayload: 26214400, MaxBufferedBytes: 16777216, TickIntervalMs: 30000}, hello.Policy)
@@ -260,7 +260,11 @@ func TestSnapshotIsFilteredByScope(t *testing.T) {
 func TestEventsDuringTheHandshakeFollowHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, nil)
-		s.observer.onJoin = func(*wire.Peer) { s.emit("chat", `1`); s.emit("chat", `2`) }
+		s.observer.onJoin = func(*wire.Peer) {
+			s.emit("chat", `1`)
+			time.Sleep(time.Millisecond) // the writer would have time to send it
+			s.emit("chat", `2`)
+		}
 		p := s.dial()
 		p.next()
 		p.send(connectFrame("operator", "operator.read"))

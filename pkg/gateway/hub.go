@@ -217,11 +217,12 @@ func (h *hub) deliverLocked(c *conn, e wire.Emission, frame []byte) {
 	c.closeSlow()
 }
 
-// slowestLocked returns the live member with the longest queue.
+// slowestLocked returns the member with the longest queue. One that is cut off
+// already has none.
 func (h *hub) slowestLocked() (slowest *conn) {
 	var most int64
 	for _, c := range h.byID {
-		if n := c.out.size.Load(); n > most && c.ctx.Err() == nil {
+		if n := c.out.size.Load(); n > most {
 			slowest, most = c, n
 		}
 	}

@@ -85,24 +85,16 @@ func (o *outbox) reply(frame []byte) bool {
 	}
 }
 
-// awaitRoom waits until at most n bytes are queued, the outbox is closed, or stop
-// is set and interrupt called.
-func (o *outbox) awaitRoom(n int64, stop *atomic.Bool) {
+// awaitRoom waits until at most n bytes are queued or the outbox is closed.
+func (o *outbox) awaitRoom(n int64) {
 	if o.size.Load() <= n {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.closing == nil && o.size.Load() > n && !stop.Load() {
+	for o.closing == nil && o.size.Load() > n {
 		o.room.Wait()
 	}
-}
-
-// interrupt lets awaitRoom look at its stop again.
-func (o *outbox) interrupt() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.room.Broadcast()
 }
 
 func (o *outbox) fitsLocked(n int) verdict {
@@ -163,8 +155,8 @@ func (o *outbox) release(frame []byte) bool {
 }
 
 // close ends the outbox: what is queued is still written, unless abandon, then
-// the close frame, if there is one, and the writer returns by the given time at the latest. Only
-// the first call counts; it reports whether this was the one.
+// the close frame, if there is one, and the writer returns by the given time at
+// the latest. Only the first call counts; it reports whether this was the one.
 func (o *outbox) close(frame []byte, by time.Time, abandon bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -189,6 +181,16 @@ func (o *outbox) close(frame []byte, by time.Time, abandon bool) bool {
 	o.signal()
 	o.room.Broadcast()
 	return true
+}
+
+// hurry makes a closed outbox give up by the given time at the latest.
+func (o *outbox) hurry(by time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing != nil && by.Before(o.closeBy) {
+		o.closeBy = by
+		_ = o.conn.SetWriteDeadline(by)
+	}
 }
 
 func (o *outbox) signal() {

@@ -79,7 +79,7 @@ func (g *Gateway) route(p *wire.Peer, name string) (*method, *wire.Error) {
 			Code: wire.Some(protocol.DetailRoleUnauthorized), Role: wire.Some(p.Role),
 		}, "unauthorized role: "+p.Role)
 	}
-	if p.Role == protocol.RoleOperator && !protocol.ScopeAllows(p.Scopes, m.info.Scope) {
+	if !protocol.ScopeAllows(p.Scopes, m.info.Scope) {
 		g.metrics.requests.add(name, protocol.DetailMissingScope)
 		return nil, refusalWith(protocol.ErrorDetails{
 			Code: wire.Some(protocol.DetailMissingScope), Scope: wire.Some(m.info.Scope),

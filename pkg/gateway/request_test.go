@@ -28,6 +28,8 @@ func TestRefusedRequests(t *testing.T) {
 			"invalid request frame: at /id: must be string", "INVALID_FRAME"},
 		{"id is null", "operator", `{"type":"req","id":null,"method":"health"}`, "invalid",
 			"invalid request frame: at /id: must be string", "INVALID_FRAME"},
+		{"id is a long number", "operator", `{"type":"req","id":` + strings.Repeat("1", 131) + `,"method":"health"}`, "invalid",
+			"invalid request frame: at /id: must be string", "INVALID_FRAME"},
 		{"id is an object", "operator", `{"type":"req","id":{"a":1},"method":"health"}`, "invalid",
 			"invalid request frame: at /id: must be string", "INVALID_FRAME"},
 		{"not an object", "operator", `[1]`, "invalid", "invalid request frame: must be object", "INVALID_FRAME"},

@@ -58,6 +58,7 @@ func TestShutdownAnswersRequestsInFlight(t *testing.T) {
 		s := start(t, nil)
 		p := s.admin()
 		p.send(request("w", "wait", ""))
+		p.send(request("d", "wind down", ""))
 		synctest.Wait()
 		require.NoError(t, s.stop(nil))
 		require.Equal(t, "shutdown", p.next()["event"])
@@ -68,6 +69,7 @@ func TestShutdownAnswersRequestsInFlight(t *testing.T) {
 		require.Equal(t, "gateway stopping", e["message"])
 		require.Equal(t, true, e["retryable"])
 		require.Equal(t, "SHUTTING_DOWN", e["details"].(map[string]any)["code"])
+		require.Equal(t, "wound down", p.next()["payload"])
 		require.Equal(t, 1012, p.closed().code)
 	})
 }
@@ -115,6 +117,15 @@ func TestShutdownIsBounded(t *testing.T) {
 			pad := request("r", "echo", kilobyte)
 			go func() {
 				for p.writeFrame(finalBit|opcodeText, []byte(pad)) == nil {
+				}
+			}()
+			synctest.Wait()
+		}},
+		{"client that does not read its many refusals", func(s *server) {
+			p := s.pausedAdmin()
+			bad := request("r", "no.such.method", "")
+			go func() {
+				for p.writeFrame(finalBit|opcodeText, []byte(bad)) == nil {
 				}
 			}()
 			synctest.Wait()
@@ -168,6 +179,17 @@ func TestShutdownTellsOfAHandlerThatDoesNotReturn(t *testing.T) {
 	})
 }
 
+func TestNoConnectionIsTakenWhileStopping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		synctest.Wait()
+		s.g.hub.seal()
+		require.Equal(t, 1006, s.dial().closed().code)
+		synctest.Wait()
+		require.Zero(t, s.g.admission.total)
+	})
+}
+
 type brokenListener struct{ *pipeListener }
 
 func (brokenListener) Accept() (net.Conn, error) { return nil, errors.New("no more files") }
@@ -196,7 +218,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	enough := make(chan struct{})
 	for range 2 {
 		emitting.Go(func() {
-			for {
+			for range 10_000 { // the clients keep what they get
 				select {
 				case <-enough:
 					return

@@ -156,6 +156,7 @@ func TestEmptyQueueAdmitsAnyOneMessage(t *testing.T) {
 		s := slowServer(t, 10_000, 20_000)
 		p := s.admin()
 		huge := `"` + strings.Repeat("h", 300_000) + `"`
+		synctest.Wait() // for hello-ok to be off the books
 		s.emit("agent", huge)
 		require.Len(t, p.next()["payload"], 300_000)
 		require.Len(t, p.call("echo", huge)["payload"], 300_000)
@@ -226,6 +227,23 @@ func TestRequestsWithoutReading(t *testing.T) {
 		require.Less(t, <-sent, 64+15, "reading paused: the limit in flight, then one refusal a second")
 		open, _ := s.g.hub.count()
 		require.Zero(t, open)
+	})
+}
+
+// Small requests whose answers nobody reads: reading pauses long before the
+// queue is full.
+func TestReadingPausesWhileMuchIsQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		p := s.pausedAdmin()
+		pad := []byte(request("r", "echo", fmt.Sprintf("%q", strings.Repeat("p", 10_000))))
+		go func() {
+			for p.writeFrame(finalBit|opcodeText, pad) == nil {
+			}
+		}()
+		synctest.Wait()
+		require.Greater(t, s.g.queued.Load(), int64(1<<20))
+		require.Less(t, s.g.queued.Load(), int64(2<<20))
 	})
 }
 

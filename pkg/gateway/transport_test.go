@@ -186,6 +186,22 @@ func TestFrameSizes(t *testing.T) {
 	}
 }
 
+// Over a real socket, a close with unread input would reset the connection and
+// take the close frame with it.
+func TestCloseFrameSurvivesWhatIsStillComing(t *testing.T) {
+	s := newServer(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s.run(l)
+	for range 20 {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		p := open(t, conn)
+		require.NoError(t, p.writeFrame(finalBit|opcodeText, make([]byte, 4<<20)))
+		require.Equal(t, ending{1009, ""}, p.resume().closed())
+	}
+}
+
 func TestFrameSizesAfterHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, nil)

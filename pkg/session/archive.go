@@ -46,29 +46,37 @@ var archives = store.NewBucket[Archive]("session.archives")
 // archives the old one. Levels, labels, policies, the model last used and the
 // origin stay; counters and overrides of the model go (sessions.reset). A session
 // that is missing is created.
-func (s *Sessions) Reset(ctx context.Context, key string) (Entry, error) {
+func (s *Sessions) Reset(ctx context.Context, key string) (out Entry, err error) {
+	err = s.db.Update(ctx, func(tx *store.Tx) (err error) {
+		out, err = s.ResetTx(tx, key)
+		return err
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	return out, nil
+}
+
+// ResetTx is Reset inside a transaction of the caller. An error must end the
+// transaction.
+func (s *Sessions) ResetTx(tx *store.Tx, key string) (Entry, error) {
 	k, err := s.Canonical(key)
 	if err != nil {
 		return Entry{}, err
 	}
-	var out Entry
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		now := time.Now()
-		rec, old, err := s.load(tx, k.Full, now.UnixMilli())
-		if err != nil {
-			return err
-		}
-		if _, err := archive(tx, old, "reset", now); err != nil {
-			return err
-		}
-		next := restart(rec, now.UnixMilli())
-		if _, err := s.sweep(tx, now); err != nil {
-			return err
-		}
-		out = next.Entry
-		return save(tx, old, next)
-	})
-	return out, err
+	now := time.Now()
+	rec, old, err := s.load(tx, k.Full, now.UnixMilli())
+	if err != nil {
+		return Entry{}, err
+	}
+	if _, err := archive(tx, old, "reset", now); err != nil {
+		return Entry{}, err
+	}
+	next := restart(rec, now.UnixMilli())
+	if _, err := s.sweep(tx, now); err != nil {
+		return Entry{}, err
+	}
+	return next.Entry, save(tx, old, next)
 }
 
 // restart returns what is left of a session after a reset. What an operator set

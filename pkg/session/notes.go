@@ -25,6 +25,9 @@ type Note struct {
 	Text string `json:"text"`
 	// At is when it was reported, in milliseconds since 1970.
 	At int64 `json:"at"`
+
+	// key is the note's place in the queue.
+	key string
 }
 
 // AddNote queues a note. A text equal to the newest waiting one is not repeated.
@@ -57,12 +60,14 @@ func (s *Sessions) AddNote(ctx context.Context, text string) error {
 	return nil
 }
 
-// Notes returns the waiting notes, oldest first.
+// Notes returns the waiting notes, oldest first. They wait until DropNotesTx.
 func (s *Sessions) Notes() ([]Note, error) {
 	var notes []Note
 	err := s.db.View(func(tx *store.Tx) error {
 		rows, err := noteRows(tx)
+		notes = nil
 		for _, r := range rows {
+			r.Value.key = r.Key
 			notes = append(notes, r.Value)
 		}
 		return err
@@ -70,28 +75,16 @@ func (s *Sessions) Notes() ([]Note, error) {
 	return notes, err
 }
 
-// TakeNotes returns the waiting notes, oldest first, and removes them.
-func (s *Sessions) TakeNotes(ctx context.Context) ([]Note, error) {
-	waiting, err := s.Notes()
-	if err != nil || len(waiting) == 0 {
-		return nil, err // the common case costs no write
+// DropNotesTx removes notes that Notes has returned, in a transaction of the
+// caller: the one that stores the answer of who was told them. Notes that have
+// gone meanwhile are no error.
+func (s *Sessions) DropNotesTx(tx *store.Tx, notes []Note) error {
+	for _, n := range notes {
+		if err := notesBucket.Delete(tx, n.key); err != nil {
+			return fmt.Errorf("drop note: %w", err)
+		}
 	}
-	var notes []Note
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		notes = notes[:0]
-		rows, err := noteRows(tx)
-		if err != nil {
-			return err
-		}
-		for _, r := range rows {
-			notes = append(notes, r.Value)
-			if err := notesBucket.Delete(tx, r.Key); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return notes, err
+	return nil
 }
 
 func noteRows(tx *store.Tx) ([]store.Row[Note], error) {

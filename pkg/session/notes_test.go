@@ -7,32 +7,37 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coderclaw/gateway/pkg/store"
 )
 
-func TestNotesWaitForOneTaker(t *testing.T) {
+func TestNotesWaitUntilTheyAreDropped(t *testing.T) {
 	s := fresh(t)
-	taken, err := s.TakeNotes(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, taken)
-	require.Zero(t, s.db.Stats().Commits, "asking for nothing costs no commit")
-
 	for _, text := range []string{"one", "two", "two", "one"} {
 		require.NoError(t, s.AddNote(t.Context(), text))
 	}
-	waiting, err := s.Notes()
+	told, err := s.Notes()
 	require.NoError(t, err)
-	taken, err = s.TakeNotes(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, waiting, taken)
 	var texts []string
-	for _, n := range taken {
+	for _, n := range told {
 		require.NotZero(t, n.At)
 		texts = append(texts, n.Text)
 	}
 	require.Equal(t, []string{"one", "two", "one"}, texts, "only the newest is not repeated")
-	taken, err = s.TakeNotes(t.Context())
+	again, err := s.Notes()
 	require.NoError(t, err)
-	require.Empty(t, taken)
+	require.Equal(t, told, again)
+
+	require.NoError(t, s.AddNote(t.Context(), "came later"))
+	drop := func(tx *store.Tx) error { return s.DropNotesTx(tx, told) }
+	require.NoError(t, s.db.Update(t.Context(), drop))
+	left, err := s.Notes()
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.Equal(t, "came later", left[0].Text)
+	commits := s.db.Stats().Commits
+	require.NoError(t, s.db.Update(t.Context(), drop), "gone already is no error")
+	require.Equal(t, commits, s.db.Stats().Commits, "and costs no commit")
 }
 
 func TestNotesAreBounded(t *testing.T) {

@@ -381,3 +381,50 @@ func TestNewNeedsAStore(t *testing.T) {
 	_, err := New(Config{})
 	require.ErrorContains(t, err, "need a store")
 }
+
+// What a caller writes beside a message or a reset is on disk exactly if that is.
+func TestChangesJoinTheCallersTransaction(t *testing.T) {
+	beside := store.NewBucket[string]("sessiontest.beside")
+	s := fresh(t)
+	first, _, err := s.Append(t.Context(), "main", nil, Message{Role: "user", Text: "before"})
+	require.NoError(t, err)
+	var entry Entry
+	var stored []Message
+	change := func(end error) error {
+		return s.db.Update(t.Context(), func(tx *store.Tx) (err error) {
+			if _, err = s.ResetTx(tx, "main"); err != nil {
+				return err
+			}
+			if entry, stored, err = s.AppendTx(tx, "main", nil, Message{Role: "user", Text: "after"}); err != nil {
+				return err
+			}
+			if err := beside.Put(tx, "k", stored[0].ID); err != nil {
+				return err
+			}
+			return end
+		})
+	}
+	state := func() (e Entry, texts []string, has bool) {
+		e, _, err := s.Get("main")
+		require.NoError(t, err)
+		list, err := s.History("main", 0)
+		require.NoError(t, err)
+		for _, m := range list {
+			texts = append(texts, m.Text)
+		}
+		require.NoError(t, s.db.View(func(tx *store.Tx) error { has, err = beside.Has(tx, "k"); return err }))
+		return e, texts, has
+	}
+	require.EqualError(t, change(errors.New("no")), "no")
+	e, texts, has := state()
+	require.Equal(t, []any{first.SessionID, []string{"before"}, false}, []any{e.SessionID, texts, has})
+
+	require.NoError(t, change(nil))
+	e, texts, has = state()
+	require.Equal(t, []any{entry.SessionID, []string{"after"}, true}, []any{e.SessionID, texts, has})
+	require.NotEqual(t, first.SessionID, e.SessionID)
+	require.Equal(t, "after", stored[0].Text)
+	archives, err := s.Archives()
+	require.NoError(t, err)
+	require.Len(t, archives, 1)
+}

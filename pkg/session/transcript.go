@@ -73,7 +73,21 @@ func (m *Message) size() int {
 // may be nil) change the entry in the same step. The session is created if it is
 // missing. It returns the entry and the messages as stored, and when it returns
 // without an error they are on disk. What upd may change is as in Patch.
-func (s *Sessions) Append(ctx context.Context, key string, upd func(*Entry), msgs ...Message) (Entry, []Message, error) {
+func (s *Sessions) Append(ctx context.Context, key string, upd func(*Entry), msgs ...Message) (out Entry, saved []Message, err error) {
+	err = s.db.Update(ctx, func(tx *store.Tx) (err error) {
+		out, saved, err = s.AppendTx(tx, key, upd, msgs...)
+		return err
+	})
+	if err != nil {
+		return Entry{}, nil, err
+	}
+	return out, saved, nil
+}
+
+// AppendTx is Append inside a transaction of the caller, for a record of the
+// caller's that must be on disk exactly if the messages are. An error must end
+// the transaction: part of the messages may have been written.
+func (s *Sessions) AppendTx(tx *store.Tx, key string, upd func(*Entry), msgs ...Message) (Entry, []Message, error) {
 	k, err := s.Canonical(key)
 	if err != nil {
 		return Entry{}, nil, err
@@ -83,33 +97,25 @@ func (s *Sessions) Append(ctx context.Context, key string, upd func(*Entry), msg
 			return Entry{}, nil, fmt.Errorf("message is %w: %d bytes, allowed are %d", ErrTooLarge, n, MessageBytesMax)
 		}
 	}
-	var out Entry
-	var saved []Message
-	err = s.db.Update(ctx, func(tx *store.Tx) error {
-		now := time.Now().UnixMilli()
-		rec, old, err := s.load(tx, k.Full, now)
-		if err != nil {
-			return err
+	now := time.Now().UnixMilli()
+	rec, old, err := s.load(tx, k.Full, now)
+	if err != nil {
+		return Entry{}, nil, err
+	}
+	saved, err := s.extend(tx, &rec, now, msgs)
+	if err != nil {
+		return Entry{}, nil, err
+	}
+	err = change(&rec, now, func(e *Entry) error {
+		if upd != nil {
+			upd(e)
 		}
-		if saved, err = s.extend(tx, &rec, now, msgs); err != nil {
-			return err
-		}
-		err = change(&rec, now, func(e *Entry) error {
-			if upd != nil {
-				upd(e)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		out = rec.Entry
-		return save(tx, old, rec)
+		return nil
 	})
 	if err != nil {
 		return Entry{}, nil, err
 	}
-	return out, saved, nil
+	return rec.Entry, saved, save(tx, old, rec)
 }
 
 // extend writes msgs behind the transcript of rec and drops what goes beyond the

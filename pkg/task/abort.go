@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
-	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -34,7 +34,7 @@ func IsStop(message string) bool {
 // A run of another session than sessionKey (canonical) is refused.
 func (r *Runs) AbortRun(ctx context.Context, sessionKey, runID, reason string) (aborted bool, err error) {
 	r.mu.Lock()
-	run, ok := r.dedupe.byID[runID]
+	run, ok := r.byID[runID]
 	ok = ok && !run.settled
 	r.mu.Unlock()
 	if !ok {
@@ -66,15 +66,36 @@ func (r *Runs) AbortSession(ctx context.Context, sessionKey, reason string) ([]s
 	return ids, nil
 }
 
-// EndSession aborts every run of a session and waits until nothing of them is
-// left, their backends included: at most 15 s. It is what must happen before a
-// session is reset or deleted. The error is UNAVAILABLE.
-func (r *Runs) EndSession(ctx context.Context, sessionKey string) error {
-	return r.endSession(ctx, sessionKey, nil)
+// EndSession aborts every run of a session, waits until nothing of them is left,
+// their backends included, and then calls then while the session takes no new run:
+// requests that come meanwhile wait. It is how a session is reset or deleted. When
+// a run does not end within 15 s the error is UNAVAILABLE and then is not called;
+// otherwise it is then's.
+func (r *Runs) EndSession(ctx context.Context, sessionKey string, then func() error) error {
+	release, err := r.quiesce(ctx, sessionKey, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return then()
 }
 
-// endSession is EndSession for all runs but one.
-func (r *Runs) endSession(ctx context.Context, sessionKey string, except *Run) error {
+// quiesce holds a session and ends all its runs but one.
+func (r *Runs) quiesce(ctx context.Context, sessionKey string, except *Run) (release func(), err error) {
+	waitCtx, cancel := context.WithTimeoutCause(ctx, abortWait, errStillActive)
+	defer cancel()
+	if release, err = r.hold(waitCtx, sessionKey); err != nil {
+		return nil, stillActive(waitCtx, sessionKey)
+	}
+	if err := r.endOthers(ctx, sessionKey, except); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// endOthers ends all runs but one of a session that is held.
+func (r *Runs) endOthers(ctx context.Context, sessionKey string, except *Run) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, abortWait, errStillActive)
 	defer cancel()
 	live, ended := r.cancelSession(sessionKey, StopRPC, except)
@@ -82,21 +103,24 @@ func (r *Runs) endSession(ctx context.Context, sessionKey string, except *Run) e
 		select {
 		case <-run.done:
 		case <-ctx.Done():
-			if context.Cause(ctx) != errStillActive {
-				return ctx.Err()
-			}
-			return unavailable(protocol.DetailSessionActive,
-				"Session %s is still active; try again in a moment.", sessionKey)
+			return stillActive(ctx, sessionKey)
 		}
 	}
 	return nil
 }
 
+// stillActive is the error of a wait for the end of a session's runs.
+func stillActive(ctx context.Context, sessionKey string) error {
+	if context.Cause(ctx) != errStillActive {
+		return ctx.Err()
+	}
+	return unavailable(protocol.DetailSessionActive,
+		"Session %s is still active; try again in a moment.", sessionKey)
+}
+
 // cancelSession cancels the runs of a session, the last in line first, so that
 // none of them gets its turn while the others end. It returns, oldest first, those
 // that it cancelled, and those whose end is told while something of them is left.
-// A run that is still being accepted is cancelled too but not returned: it ends
-// by itself, and two resets that wait for each other would wait in vain.
 func (r *Runs) cancelSession(sessionKey, reason string, except *Run) (live, ended []*Run) {
 	r.mu.Lock()
 	for _, run := range without(r.active[sessionKey], except) {
@@ -110,27 +134,7 @@ func (r *Runs) cancelSession(sessionKey, reason string, except *Run) (live, ende
 	for _, run := range slices.Backward(live) {
 		run.cancel(abortCause{reason})
 	}
-	live = slices.DeleteFunc(live, func(run *Run) bool {
-		select {
-		case <-run.accepted:
-			return false
-		default:
-			return true
-		}
-	})
 	return live, ended
-}
-
-// resetSession ends the session's other runs and gives it an empty transcript.
-func (r *Runs) resetSession(ctx context.Context, sessionKey string, self *Run) (session.Entry, error) {
-	if err := r.endSession(ctx, sessionKey, self); err != nil {
-		return session.Entry{}, err
-	}
-	entry, ok, err := r.sessions.Get(sessionKey)
-	if err != nil || !ok {
-		return entry, err
-	}
-	return r.sessions.Reset(ctx, sessionKey)
 }
 
 // arrival is what waits for a run that has not come yet.
@@ -140,12 +144,13 @@ type arrival struct {
 }
 
 // Wait blocks until the run with this id has ended or ctx ends. An unknown id is
-// waited for as well: clients ask before the run is accepted. ok is false when
-// ctx ended first.
+// waited for as well: clients ask before the run is accepted. A run that ended in an
+// earlier life is known for as long as its key is. ok is false when ctx ended first,
+// or the gateway stops and the run is to begin again.
 func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 	for {
 		r.mu.Lock()
-		run, known := r.dedupe.byID[runID]
+		run, known := r.byID[runID]
 		var a *arrival
 		if !known {
 			a = r.awaitLocked(runID)
@@ -153,7 +158,11 @@ func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 		r.mu.Unlock()
 		if known {
 			out, err := run.Wait(ctx)
-			return out, err == nil && out.State != ""
+			return out, err == nil && out.State != "" && out.State != StateSuspended
+		}
+		if out, ok := r.endedEarlier(runID); ok {
+			r.stopAwaiting(runID, a)
+			return out, true
 		}
 		select {
 		case <-a.arrived:
@@ -162,6 +171,21 @@ func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 			return Outcome{}, false
 		}
 	}
+}
+
+// endedEarlier returns the outcome that the ledger has of a run id.
+func (r *Runs) endedEarlier(runID string) (out Outcome, ok bool) {
+	err := r.db.View(func(tx *store.Tx) error {
+		rec, found, err := r.ledger.findRun(tx, runID, time.Now())
+		if found {
+			out, ok = rec.outcome(), true
+		}
+		return err
+	})
+	if err != nil {
+		r.log.Warn("outcome unreadable", "runId", runID, "err", err)
+	}
+	return out, ok
 }
 
 // awaitLocked joins those who wait for a run id.

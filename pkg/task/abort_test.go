@@ -22,7 +22,7 @@ func TestAbortInMidStream(t *testing.T) {
 		words := func(agent.Turn) []string { return agenttest.Words(50) }
 		g := newRig(t, &agenttest.Script{Reply: words, Interval: 100 * time.Millisecond})
 		defer g.stop()
-		run := g.start(ask("c3", "SLOW stream"))
+		g.start(ask("c3", "SLOW stream"))
 		time.Sleep(2350 * time.Millisecond)
 
 		_, err := g.AbortRun(t.Context(), "agent:main:other", "c3", StopRPC)
@@ -62,7 +62,9 @@ func TestAbortInMidStream(t *testing.T) {
 		known, replayed, err := g.Start(t.Context(), ask("c3", "SLOW stream"))
 		require.NoError(t, err)
 		require.True(t, replayed)
-		require.Same(t, run, known)
+		out, ended := known.Outcome()
+		require.True(t, ended)
+		require.Equal(t, []string{"aborted", "rpc"}, []string{string(out.State), out.StopReason})
 
 		g.finish(g.start(ask("next", "hi")))
 		entry, _, err = g.sess.Get("main")
@@ -117,12 +119,12 @@ func TestAbortOfABackendThatLingers(t *testing.T) {
 		g.start(ask("sixteen seconds!", "hi"))
 		synctest.Wait()
 		began = time.Now()
-		err = g.EndSession(t.Context(), "agent:main:main")
+		err = g.EndSession(t.Context(), "agent:main:main", func() error { panic("it has not ended") })
 		e := wireError(t, err)
 		require.Equal(t, protocol.ErrorUnavailable, e.Code)
 		require.Equal(t, "Session agent:main:main is still active; try again in a moment.", e.Message)
 		require.Equal(t, 15*time.Second, time.Since(began).Round(time.Second))
-		require.NoError(t, g.EndSession(t.Context(), "agent:main:main"))
+		require.NoError(t, g.EndSession(t.Context(), "agent:main:main", nothing))
 	})
 }
 
@@ -143,7 +145,7 @@ func TestWait(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { early, _ = wait("a1", time.Minute) })
 		synctest.Wait()
-		run := g.start(ask("a1", "hi"))
+		run := g.start(ask("a1", "hi", byAgent))
 		_, ok = wait("a1", time.Second)
 		require.False(t, ok, "it takes longer")
 		wg.Wait()
@@ -177,13 +179,18 @@ func TestClose(t *testing.T) {
 			"agent 3 lifecycle error " + why,
 			"chat 3 error  " + why,
 		}, g.rec.lines("running"))
-		for _, run := range []*Run{running, queued, held} {
-			out := g.finish(run)
-			require.Equal(t, StateError, out.State)
-			require.Equal(t, protocol.DetailShuttingDown, out.Detail)
-			require.Equal(t, 1, g.rec.terminals(run.ID()))
-		}
+		out := g.finish(running)
+		require.Equal(t, []string{string(StateError), protocol.DetailShuttingDown}, []string{string(out.State), out.Detail})
 		require.Contains(t, g.history("main"), "assistant: so far")
+		for _, run := range []*Run{queued, held} { // they have said nothing
+			out := g.finish(run)
+			require.Equal(t, []string{string(StateSuspended), protocol.DetailShuttingDown}, []string{string(out.State), out.Detail})
+			require.Empty(t, g.rec.lines(run.ID()), "they begin again in the next life")
+			_, ended := run.Outcome()
+			require.False(t, ended)
+			_, ok := g.Wait(t.Context(), run.ID())
+			require.False(t, ok)
+		}
 
 		_, _, err = g.Start(t.Context(), ask("new", "hi"))
 		e := wireError(t, err)
@@ -198,10 +205,12 @@ func TestCloseDoesNotWaitForever(t *testing.T) {
 			time.Sleep(time.Minute)
 			return agent.Result{}, nil
 		}}, func(c *Config) { c.DrainTimeout = 5 * time.Second })
-		g.start(ask("deaf", "hi"))
+		run := g.start(ask("deaf", "hi"))
 		synctest.Wait()
 		require.EqualError(t, g.Close(), "1 agent runs did not end within 5s")
-		require.Equal(t, 1, g.rec.terminals("deaf"), "its clients know all the same")
+		out, err := run.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, StateSuspended, out.State, "who waits for it knows all the same")
 		time.Sleep(2 * time.Minute)
 		g.stop()
 	})
@@ -256,7 +265,11 @@ func TestExactlyOneTerminalEvent(t *testing.T) {
 	close(runs)
 	for run := range runs {
 		out, ended := run.Outcome()
-		require.True(t, ended)
+		if !ended { // the gateway stopped first
+			require.Equal(t, StateSuspended, out.State)
+			require.Zero(t, g.rec.terminals(run.ID()))
+			continue
+		}
 		require.Equal(t, 1, g.rec.terminals(run.ID()), "%s", run.ID())
 		var last emitted
 		for _, e := range g.rec.events() {

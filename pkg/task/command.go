@@ -54,11 +54,26 @@ func (c command) startsTurn() bool {
 	return (c.name == "new" || c.name == "reset") && c.args != ""
 }
 
+// resets reports whether the command gives its session a new transcript and says
+// nothing to the agent.
+func (c command) resets() bool { return (c.name == "new" || c.name == "reset") && c.args == "" }
+
 // perform answers a slash command. It does not wait in line: /status and /stop
-// are for the time when a turn runs.
+// are for the time when a turn runs. A command that the gateway did not live to
+// answer is performed again; a reset happens in the transaction of its answer.
 func (run *Run) perform() {
 	run.stream.startedAt = time.Now().UnixMilli()
-	text, err := run.answer(run.command)
+	var err error
+	if run.command.resets() {
+		var release func()
+		if release, err = run.runs.quiesce(run.ctx, run.req.SessionKey, run); err == nil {
+			defer release()
+		}
+	}
+	var text string
+	if err == nil {
+		text, err = run.answer(run.command)
+	}
 	if run.ctx.Err() != nil {
 		run.cut()
 		return
@@ -67,14 +82,15 @@ func (run *Run) perform() {
 		run.fail(protocol.DetailInternal, err)
 		return
 	}
-	entry, stored, err := run.store(nil, InjectedMessage(text))
-	if err != nil {
+	said := InjectedMessage(text)
+	e := ending{reset: run.command.resets(), message: &said, outcome: Outcome{State: StateFinal, Text: text, StopReason: said.StopReason}}
+	if err := run.persist(&e); err != nil {
 		run.fail(protocol.DetailInternal, fmt.Errorf("the answer could not be stored: %w", err))
 		return
 	}
 	defer close(run.terminal)
-	run.settle(Outcome{State: StateFinal, Text: text, StopReason: "stop", SessionID: entry.SessionID})
-	run.emitCommandFinal(stored)
+	run.settle(e.outcome)
+	run.emitCommandFinal(said)
 }
 
 // answer does what the command says and tells the result in words.
@@ -91,9 +107,6 @@ func (run *Run) answer(c command) (string, error) {
 	case "think":
 		return run.think(c.args)
 	case "new", "reset":
-		if _, err := run.runs.resetSession(run.ctx, run.req.SessionKey, run); err != nil {
-			return "", err
-		}
 		return "New session. What came before is archived and no longer read.", nil
 	case "stop":
 		return run.stopOthers()
@@ -122,7 +135,7 @@ func (run *Run) statusText() (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "CoderClaw %s, up %s\n", strings.TrimSpace(r.version), duration(time.Since(r.startedAt)))
 	fmt.Fprintf(&b, "Backend: %s\n", r.backend.Name())
-	fmt.Fprintf(&b, "Model: %s\n", modelText(entry))
+	fmt.Fprintf(&b, "Model: %s\n", run.runs.modelText(entry))
 	fmt.Fprintf(&b, "Thinking: %s\n", orElse(entry.ThinkingLevel, "off"))
 	fmt.Fprintf(&b, "Session: %s, %d messages\n", run.req.SessionKey, entry.MessageCount)
 	fmt.Fprintf(&b, "Last turn: %d tokens in, %d out", entry.InputTokens, entry.OutputTokens)
@@ -206,7 +219,7 @@ func (run *Run) modelsText(models []agent.Model, listErr error) (string, error) 
 		return "", fmt.Errorf("the session could not be read: %w", err)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Model: %s", modelText(entry))
+	fmt.Fprintf(&b, "Model: %s", run.runs.modelText(entry))
 	if listErr != nil {
 		fmt.Fprintf(&b, "\nThe list of models did not answer: %v", listErr)
 		return b.String(), nil
@@ -234,10 +247,10 @@ func findModel(models []agent.Model, id string) (agent.Model, bool) {
 
 // modelText names the model of a session: what was chosen, else what answered
 // last.
-func modelText(e session.Entry) string {
-	switch {
-	case e.ModelOverride != "":
-		return e.ModelOverride
+func (r *Runs) modelText(e session.Entry) string {
+	switch chosen := r.chosenModel(e); {
+	case chosen != "":
+		return chosen
 	case e.Model != "":
 		return e.Model + " (default)"
 	}

@@ -19,7 +19,8 @@ const (
 // modelsTimeout bounds a look at the backend's catalogue.
 const modelsTimeout = 5 * time.Second
 
-// prepare collects what the backend needs.
+// prepare collects what the backend needs. The system events that wait for the
+// main session's next turn are told by every turn until one of them is answered.
 func (run *Run) prepare() (agent.Turn, error) {
 	entry, _, err := run.runs.sessions.Get(run.req.SessionKey)
 	if err != nil {
@@ -32,18 +33,19 @@ func (run *Run) prepare() (agent.Turn, error) {
 	}
 	messages := conversation(history, run.ID(), run.pending())
 	messages = append(messages, message(session.Message{Role: "user", Text: run.req.Message, Images: run.req.Images}))
-	notes, err := run.notes()
-	if err != nil {
-		return agent.Turn{}, err
+	if run.req.SessionKey == run.runs.sessions.MainKey() {
+		if run.notes, err = run.runs.sessions.Notes(); err != nil {
+			return agent.Turn{}, fmt.Errorf("the waiting system events could not be read: %w", err)
+		}
 	}
 	return agent.Turn{
 		RunID:      run.ID(),
 		SessionKey: run.req.SessionKey,
 		SessionID:  entry.SessionID,
 		AgentID:    run.req.AgentID,
-		Model:      entry.ModelOverride,
+		Model:      run.runs.chosenModel(entry),
 		Thinking:   orElse(run.req.Thinking, entry.ThinkingLevel),
-		System:     systemPrompt(run.acceptedAt, notes, run.req.System),
+		System:     systemPrompt(time.Now(), run.notes, run.req.System),
 		Messages:   fit(messages),
 	}, nil
 }
@@ -112,20 +114,14 @@ func fit(messages []agent.Message) []agent.Message {
 	return messages
 }
 
-// notes takes the system events that wait for the main session's next turn. They
-// are told once: a turn that fails afterwards does not put them back.
-func (run *Run) notes() ([]session.Note, error) {
-	r := run.runs
-	if run.req.SessionKey != r.sessions.MainKey() {
-		return nil, nil
+// chosenModel is the model that a session has chosen, or empty when it has chosen
+// none or one of another backend's: the settings name the backend, and what the
+// other called its models means nothing to this one.
+func (r *Runs) chosenModel(e session.Entry) string {
+	if e.ProviderOverride != "" && !strings.EqualFold(e.ProviderOverride, r.backend.Name()) {
+		return ""
 	}
-	ctx, cancel := context.WithTimeout(run.ctx, storeTimeout)
-	defer cancel()
-	notes, err := r.sessions.TakeNotes(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("the waiting system events could not be read: %w", err)
-	}
-	return notes, nil
+	return e.ModelOverride
 }
 
 // timeForm is how the model is told a time.

@@ -1,6 +1,8 @@
 package task
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -65,7 +67,7 @@ func TestTurnKnowsItsSession(t *testing.T) {
 	g := newRig(t, &agenttest.Script{Reply: func(turn agent.Turn) []string { seen = turn; return []string{"ok"} }})
 	defer g.stop()
 	_, err := g.sess.Patch(t.Context(), "main", func(e *session.Entry) error {
-		e.ModelOverride, e.ThinkingLevel = "big", "low"
+		e.ModelOverride, e.ProviderOverride, e.ThinkingLevel = "big", "Script", "low"
 		return nil
 	})
 	require.NoError(t, err)
@@ -93,4 +95,51 @@ func TestTurnKnowsItsSession(t *testing.T) {
 	g.finish(g.start(ask("2", "again", func(q *Request) { q.Thinking = "high" })))
 	require.Equal(t, "high", seen.Thinking)
 	require.NotContains(t, seen.System, "Node: mac", "notes are told once")
+}
+
+// What another backend calls its models means nothing to this one.
+func TestModelOfAnotherBackend(t *testing.T) {
+	cases := []struct{ name, provider, model, want string }{
+		{"no provider named", "", "big", "big"},
+		{"this one", "script", "big", "big"},
+		{"another", "openai", "big", ""},
+		{"another, and no model", "openai", "", ""},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var turns []agent.Turn
+			g := newRig(t, watching(&turns))
+			defer g.stop()
+			_, err := g.sess.Patch(t.Context(), "main", func(e *session.Entry) error {
+				e.ModelOverride, e.ProviderOverride = c.model, c.provider
+				return nil
+			})
+			require.NoError(t, err)
+			g.finish(g.start(ask("1", "hi")))
+			require.Equal(t, c.want, turns[0].Model)
+			out := g.finish(g.start(ask("2", "/model", byAgent)))
+			require.Contains(t, out.Text, "Model: "+orElse(c.want, "script-1 (default)"))
+		})
+	}
+}
+
+// A system event is told until a turn that was told it has been answered.
+func TestNotesOutliveATurnThatFails(t *testing.T) {
+	var turns []agent.Turn
+	fault := errors.New("HTTP 500")
+	g := newRig(t, &funcBackend{run: func(_ context.Context, turn agent.Turn, _ func(agent.Event)) (agent.Result, error) {
+		turns = append(turns, turn)
+		return agent.Result{Text: "ok"}, fault
+	}})
+	defer g.stop()
+	require.NoError(t, g.sess.AddNote(t.Context(), "Node: mac joined"))
+	g.finish(g.start(ask("1", "hi")))
+	fault = nil
+	g.finish(g.start(ask("2", "hi")))
+	g.finish(g.start(ask("3", "hi")))
+	told := []bool{}
+	for _, turn := range turns {
+		told = append(told, strings.Contains(turn.System, "Node: mac joined"))
+	}
+	require.Equal(t, []bool{true, true, false}, told)
 }

@@ -1,8 +1,6 @@
 package task
 
 import (
-	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
@@ -74,7 +72,7 @@ func (run *Run) emitAgent(stream protocol.AgentStream, now int64, data interface
 		Seq:        run.stream.seq,
 		Stream:     string(stream),
 		Ts:         now,
-		Data:       members(data.AppendJSON(nil)),
+		Data:       data.AppendJSON(nil),
 		SessionKey: wire.Some(run.req.SessionKey),
 	}
 	switch {
@@ -83,16 +81,6 @@ func (run *Run) emitAgent(stream protocol.AgentStream, now int64, data interface
 	case len(to) > 0:
 		wire.EmitTo(run.runs.emitter, protocol.EventAgent, to, event)
 	}
-}
-
-// members splits an object of our own making into its members, as the event that
-// carries data of any stream wants them.
-func members(object []byte) map[string]wire.Raw {
-	var m map[string]wire.Raw
-	if err := json.Unmarshal(object, &m); err != nil {
-		panic(fmt.Sprintf("generated encoder wrote bad JSON: %v", err))
-	}
-	return m
 }
 
 // emitDelta sends the text so far to chat windows, unless they have it or it may

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -32,7 +33,15 @@ type emitted struct {
 type recorder struct {
 	mu   sync.Mutex
 	all  []emitted
+	deaf bool
 	hook func(emitted) // called outside of mu; may be nil
+}
+
+// deafen makes the recorder forget what comes from now on.
+func (r *recorder) deafen() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deaf = true
 }
 
 func (r *recorder) Emit(e wire.Emission) {
@@ -50,7 +59,9 @@ func (r *recorder) Emit(e wire.Emission) {
 		panic(err)
 	}
 	r.mu.Lock()
-	r.all = append(r.all, got)
+	if !r.deaf {
+		r.all = append(r.all, got)
+	}
 	r.mu.Unlock()
 	if r.hook != nil {
 		r.hook(got)
@@ -82,7 +93,7 @@ func (e emitted) line() string {
 			e.chat.StopReason.Or(""), messageText(e.chat.Message), e.chat.ErrorMessage.Or("")))
 	}
 	data := map[string]any{}
-	for k, v := range e.agent.Data {
+	for k, v := range e.agent.Data.Members() {
 		var member any
 		if err := json.Unmarshal(v, &member); err != nil {
 			panic(err)
@@ -133,32 +144,101 @@ type rig struct {
 	*Runs
 	t    testing.TB
 	rec  *recorder
+	db   *faultyStore
 	sess *session.Sessions
 	stop func()
 }
+
+// faultyStore is a real store that can be made to refuse writes.
+type faultyStore struct {
+	*store.DB
+	after func() // told of each write that succeeded; may be nil
+
+	mu  sync.Mutex
+	err func() error // asked before each write; nil is well
+}
+
+func (f *faultyStore) Update(ctx context.Context, fn func(*store.Tx) error) error {
+	f.mu.Lock()
+	fault := f.err
+	f.mu.Unlock()
+	if fault != nil {
+		if err := fault(); err != nil {
+			return err
+		}
+	}
+	err := f.DB.Update(ctx, fn)
+	if err == nil && f.after != nil {
+		f.after()
+	}
+	return err
+}
+
+// fail makes writes ask fault first, or lets them be when it is nil.
+func (f *faultyStore) fail(fault func() error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = fault
+}
+
+// full refuses every write.
+func full() error { return errors.New("disk full") }
 
 // newRig opens a store and a registry on it; the test's end closes them. Inside a
 // synctest bubble the caller closes the rig itself, before the bubble ends.
 func newRig(t testing.TB, backend agent.Backend, change ...func(*Config)) *rig {
 	t.Helper()
+	return openRig(t, t.TempDir(), backend, change...)
+}
+
+// openRig is newRig in a directory of the caller's: a life of the gateway among
+// others. The registry's Run is up to the caller.
+func openRig(t testing.TB, dir string, backend agent.Backend, change ...func(*Config)) *rig {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(store.Options{Dir: t.TempDir(), Log: log})
+	db, err := store.Open(store.Options{Dir: dir, Log: log})
 	require.NoError(t, err)
 	sess, err := session.New(session.Config{DB: db, Log: log})
 	require.NoError(t, err)
 	rec := &recorder{}
-	cfg := Config{Sessions: sess, Backend: backend, Emitter: rec, Log: log, Version: "1.2.3"}
+	faulty := &faultyStore{DB: db}
+	cfg := Config{DB: faulty, Sessions: sess, Backend: backend, Emitter: rec, Log: log, Version: "1.2.3"}
 	for _, fn := range change {
 		fn(&cfg)
 	}
 	runs, err := New(cfg)
 	require.NoError(t, err)
-	g := &rig{Runs: runs, t: t, rec: rec, sess: sess}
+	g := &rig{Runs: runs, t: t, rec: rec, db: faulty, sess: sess}
 	g.stop = sync.OnceFunc(func() {
 		require.NoError(t, runs.Close())
 		require.NoError(t, db.Close())
 	})
 	return g
+}
+
+// live runs the registry until the returned function is called.
+func (g *rig) live() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	return func() {
+		cancel()
+		require.NoError(g.t, <-ended)
+		g.stop()
+	}
+}
+
+// errDead is what a gateway gets that has been killed and does not know.
+var errDead = errors.New("dead")
+
+// crash ends a life as kill -9 does: from now on nothing reaches the disk, and
+// what was under way is not told.
+func (g *rig) crash() {
+	g.t.Helper()
+	g.db.fail(func() error { return errDead })
+	g.rec.deafen()
+	require.NoError(g.t, g.Close())
+	g.stop()
 }
 
 // ask is a request for a turn in the main session.
@@ -183,6 +263,9 @@ func ask(key, message string, change ...func(*Request)) Request {
 func in(name string) func(*Request) {
 	return func(q *Request) { q.SessionKey, q.RawSessionKey = "agent:main:"+name, name }
 }
+
+// byAgent makes a request one of the agent method, whose outcomes keep their text.
+func byAgent(q *Request) { q.Namespace = NamespaceAgent }
 
 // start accepts and releases a run.
 func (g *rig) start(req Request) *Run {

@@ -1,6 +1,9 @@
 package task
 
-import "slices"
+import (
+	"context"
+	"slices"
+)
 
 // joinLane puts the run at the end of its session's line. Runs of one session
 // are serial; sessions do not wait for each other.
@@ -15,11 +18,17 @@ func (r *Runs) joinLane(run *Run) {
 }
 
 // leave ends the run's part in the registry: its place in line goes to the next,
-// which starts when the run was at the head.
+// which starts when the run was at the head. The ledger answers its key from now on,
+// unless it cannot yet.
 func (run *Run) leave() {
 	r, key := run.runs, run.req.SessionKey
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	run.left = true
+	if !run.unsaved && !run.suspended {
+		r.forgetLocked(run)
+	}
+	r.inputBytes -= run.inputBytes
 	r.active[key] = without(r.active[key], run)
 	if len(r.active[key]) == 0 {
 		delete(r.active, key)
@@ -63,4 +72,32 @@ func without(list []*Run, run *Run) []*Run {
 		return list
 	}
 	return slices.Concat(list[:i], list[i+1:])
+}
+
+// hold keeps new runs out of a session until the returned function is called. A
+// session that somebody else holds is waited for.
+func (r *Runs) hold(ctx context.Context, sessionKey string) (release func(), err error) {
+	for {
+		r.mu.Lock()
+		held, ok := r.holds[sessionKey]
+		if !ok {
+			r.holds[sessionKey] = make(chan struct{})
+			r.mu.Unlock()
+			return func() { r.unhold(sessionKey) }, nil
+		}
+		r.mu.Unlock()
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// unhold lets new runs into a session again.
+func (r *Runs) unhold(sessionKey string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.holds[sessionKey])
+	delete(r.holds, sessionKey)
 }

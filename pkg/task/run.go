@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -11,16 +12,19 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
+	"github.com/coderclaw/gateway/pkg/session"
 )
 
 // State is how a run ended.
 type State string
 
-// The ends of a run.
+// The ends of a run. StateSuspended is none: the gateway stops, and the run begins
+// again when it is back.
 const (
-	StateFinal   State = "final"
-	StateError   State = "error"
-	StateAborted State = "aborted"
+	StateFinal     State = "final"
+	StateError     State = "error"
+	StateAborted   State = "aborted"
+	StateSuspended State = "suspended"
 )
 
 // The stop reasons of aborted runs, as the chat event tells them.
@@ -30,6 +34,13 @@ const (
 	StopTimeout = "timeout"
 )
 
+// The stop reasons that transcripts show for replies which did not come to their
+// end.
+const (
+	stopError   = "error"
+	stopAborted = "aborted"
+)
+
 // abortCause is the end of a run's context by somebody's wish or by its expiry.
 type abortCause struct{ reason string }
 
@@ -37,66 +48,81 @@ type abortCause struct{ reason string }
 func (c abortCause) Error() string { return "run aborted: " + c.reason }
 
 // errShutdown is the end of a run's context because the gateway stops. Nobody
-// wished for it, so the run ends as an error, whose text this is.
+// wished for it, so a run that has said something ends as an error, whose text this
+// is.
 var errShutdown = errors.New("the gateway stopped before the answer was complete")
 
-// Outcome is what became of a run.
+// errSuspended is what those are told who wait for a run that has said nothing yet.
+var errSuspended = errors.New("the gateway is stopping; the run begins again when it is back, under the same idempotencyKey")
+
+// Outcome is what became of a run. The ledger keeps it as JSON.
 type Outcome struct {
-	State State
+	State State `json:"state"`
 	// Text is the reply, or as much of it as there was.
-	Text string
+	Text string `json:"text,omitempty"`
 	// Silent reports that the agent chose not to answer.
-	Silent bool
+	Silent bool `json:"silent,omitempty"`
 	// StopReason is the backend's for a final run, an abort's for an aborted one.
-	StopReason string
-	// Error is what to tell the client when State is StateError, and Detail the
-	// finer code that goes with it.
-	Error, Detail string
-	// StartedAt and EndedAt are in ms since the epoch; StartedAt is 0 for a run
-	// that never had its turn.
-	StartedAt, EndedAt int64
-	SessionID          string
-	Provider           string
-	Model              string
-	Usage              agent.Usage
+	StopReason string `json:"stopReason,omitempty"`
+	// Error is what to tell the client when State is StateError or StateSuspended.
+	Error string `json:"error,omitempty"`
+	// Detail is the finer code that goes with Error.
+	Detail string `json:"detail,omitempty"`
+	// StartedAt is in ms since the epoch; 0 for a run that never had its turn.
+	StartedAt int64 `json:"startedAt,omitempty"`
+	// EndedAt is in ms since the epoch.
+	EndedAt   int64  `json:"endedAt"`
+	SessionID string `json:"sessionId,omitempty"`
+	Provider  string `json:"provider,omitempty"`
+	Model     string `json:"model,omitempty"`
+	// Usage is kept beside the outcome.
+	Usage agent.Usage `json:"-"`
 }
 
 // Run is one accepted turn. Its methods are safe for concurrent use.
 type Run struct {
 	runs       *Runs
-	req        Request
+	req        Request // of a resumed run: completed when it begins again
 	key        recordKey
-	paramsHash [32]byte
+	paramsHash [sha256.Size]byte
 	acceptedAt time.Time
+	inputBytes int64
 	sessionID  string // as of the acceptance
+	messageID  string // of the user's message
 	isCommand  bool
 	command    command // when isCommand: to be performed instead of a turn
+	resumed    bool    // left by an earlier life of the gateway
+	attempts   int     // of earlier lives
 
 	ctx      context.Context // the run's lifetime; its cause tells who ended it
 	cancel   context.CancelCauseFunc
-	stopCtx  context.CancelFunc
 	release  func()
 	ready    chan struct{} // closed by Release
 	turn     chan struct{} // closed when the run reaches the head of its lane
-	accepted chan struct{} // closed when the user's message is stored, or acceptErr is set
-	terminal chan struct{} // closed after the terminal event; outcome is final
+	accepted chan struct{} // closed when the user's message is stored, or not: acceptErr, earlier
+	terminal chan struct{} // closed after the terminal event, or when there will be none in this life
 	done     chan struct{} // closed when nothing of the run is left
 
 	acceptErr error
+	earlier   *Run // the run that has the key already
 
 	// Guarded by runs.mu.
-	settled    bool // the outcome is decided; the run can no longer be aborted
-	toolConns  []string
-	outcome    Outcome
-	finishedAt time.Time
-	cost       int
+	settled   bool // the outcome is decided; the run can no longer be aborted
+	suspended bool // left for the next life
+	unsaved   bool // settled, and the disk does not know
+	left      bool // no longer in line
+	toolConns []string
+	outcome   Outcome
 
 	// Owned by the run's goroutine.
-	stream stream
+	stream   stream
+	begun    bool // the ledger knows that the backend is asked
+	admitted bool // holds one of runs.resumeSlots
+	notes    []session.Note
 }
 
-// newRun returns a run whose life ends with the registry or at its expiry. What is
-// remembered for long is copied out of the frame that the request came in.
+// newRun returns a run whose life ends with the registry. What is remembered for
+// long is copied out of the frame that the request came in.
 func newRun(r *Runs, req Request, key recordKey) *Run {
 	key.key = strings.Clone(key.key)
 	req.Key = key.key
@@ -108,6 +134,7 @@ func newRun(r *Runs, req Request, key recordKey) *Run {
 		key:        key,
 		paramsHash: req.ParamsHash,
 		acceptedAt: time.Now(),
+		inputBytes: req.inputBytes(),
 		ready:      make(chan struct{}),
 		turn:       make(chan struct{}),
 		accepted:   make(chan struct{}),
@@ -115,10 +142,26 @@ func newRun(r *Runs, req Request, key recordKey) *Run {
 		done:       make(chan struct{}),
 	}
 	run.release = sync.OnceFunc(func() { close(run.ready) })
-	ctx, stopCtx := context.WithTimeoutCause(r.base, req.expiry(), abortCause{StopTimeout})
-	run.stopCtx = stopCtx
-	run.ctx, run.cancel = context.WithCancelCause(ctx)
+	run.ctx, run.cancel = context.WithCancelCause(r.base)
 	return run
+}
+
+// endedRunOf returns the run of a record that is done.
+func endedRunOf(r *Runs, rec *record) *Run {
+	past := make(chan struct{})
+	close(past)
+	return &Run{
+		runs:       r,
+		key:        rec.key(),
+		acceptedAt: time.UnixMilli(rec.AcceptedAt),
+		sessionID:  rec.SessionID,
+		release:    func() {},
+		accepted:   past,
+		terminal:   past,
+		done:       past,
+		settled:    true,
+		outcome:    rec.outcome(),
+	}
 }
 
 // ID is the run id on the wire: the client's idempotency key.
@@ -132,7 +175,8 @@ func (run *Run) AcceptedAt() time.Time { return run.acceptedAt }
 func (run *Run) Release() { run.release() }
 
 // Wait blocks until the run's terminal event is out and returns its outcome, or
-// ctx's error. A run that has ended answers whatever ctx is.
+// ctx's error. A run that has ended answers whatever ctx is. When the gateway stops
+// and the run is to begin again, the state is StateSuspended.
 func (run *Run) Wait(ctx context.Context) (Outcome, error) {
 	select {
 	case <-run.terminal:
@@ -155,12 +199,16 @@ func (run *Run) Outcome() (out Outcome, ok bool) {
 	return run.outcome, run.settled
 }
 
-// loop is the run's goroutine, from acceptance to the end.
+// loop is the run's goroutine, from acceptance to the end. The time that the run
+// may take counts from here: the time in line belongs to it, the time that the
+// gateway was down does not.
 func (run *Run) loop() {
+	expiry := time.AfterFunc(run.req.expiry(), func() { run.cancel(abortCause{StopTimeout}) })
 	defer run.runs.wg.Done()
 	defer close(run.done)
 	defer run.leave()
-	defer run.stopCtx()
+	defer run.dismiss()
+	defer expiry.Stop()
 	defer run.cancel(nil)
 	defer run.rescue()
 
@@ -168,10 +216,12 @@ func (run *Run) loop() {
 	case !run.await(run.ready):
 		run.cut()
 	case run.isCommand:
-		run.perform()
-	case !run.await(run.turn):
+		if run.reopen() {
+			run.perform()
+		}
+	case !run.await(run.turn), !run.admit():
 		run.cut()
-	default:
+	case run.reopen():
 		run.execute()
 	}
 }
@@ -216,21 +266,14 @@ func (e internalError) Error() string {
 }
 
 // settle decides the outcome, once: the run's goroutine calls it on the one way
-// out that it takes, right before the terminal event.
+// out that it takes, after the ledger knows and right before the terminal event.
 func (run *Run) settle(out Outcome) Outcome {
-	now := time.Now()
-	out.EndedAt = now.UnixMilli()
-	out.StartedAt = run.stream.startedAt
-	if out.SessionID == "" {
-		out.SessionID = run.sessionID
-	}
 	r := run.runs
 	r.mu.Lock()
 	run.settled = true
 	run.outcome = out
 	// What was asked is not needed to answer the key, and would pin its frame.
 	run.req.Message, run.req.Images, run.req.Touch, run.req.System, run.command = "", nil, nil, "", command{}
-	r.dedupe.finishLocked(run, now)
 	r.mu.Unlock()
 	r.log.Info("run ended", "runId", run.ID(), "state", out.State, "stopReason", out.StopReason,
 		"durationMs", out.EndedAt-run.acceptedAt.UnixMilli(), "provider", out.Provider, "model", out.Model, "err", out.Error)

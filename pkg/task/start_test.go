@@ -2,7 +2,6 @@ package task
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -95,31 +94,15 @@ func TestDuplicatesRunOnce(t *testing.T) {
 	require.Equal(t, 1, g.rec.terminals("same"))
 }
 
-// brokenSessions fails to append.
-type brokenSessions struct {
-	*session.Sessions
-	err error
-}
-
-func (b *brokenSessions) Append(ctx context.Context, key string, upd func(*session.Entry), msgs ...session.Message) (session.Entry, []session.Message, error) {
-	if b.err != nil {
-		return session.Entry{}, nil, b.err
-	}
-	return b.Sessions.Append(ctx, key, upd, msgs...)
-}
-
 func TestWhatIsNotStoredIsNotAccepted(t *testing.T) {
-	var broken *brokenSessions
-	g := newRig(t, &agenttest.Script{}, func(c *Config) {
-		broken = &brokenSessions{Sessions: c.Sessions.(*session.Sessions), err: errors.New("disk full")}
-		c.Sessions = broken
-	})
+	g := newRig(t, &agenttest.Script{})
 	defer g.stop()
+	g.db.fail(full)
 	_, _, err := g.Start(t.Context(), ask("k", "hi"))
 	require.ErrorContains(t, err, "disk full")
 	require.Empty(t, g.rec.events())
 
-	broken.err = nil
+	g.db.fail(nil)
 	run := g.start(ask("k", "hi")) // the key was given back, and so was the lane
 	require.Equal(t, StateFinal, g.finish(run).State)
 	require.Equal(t, 1, g.rec.terminals("k"))
@@ -157,16 +140,14 @@ func TestPanicOfTheEmitter(t *testing.T) {
 }
 
 func TestReplyThatCannotBeStoredIsAnError(t *testing.T) {
-	var broken *brokenSessions
-	g := newRig(t, &funcBackend{run: func(context.Context, agent.Turn, func(agent.Event)) (agent.Result, error) {
-		broken.err = errors.New("disk full")
+	var g *rig
+	g = newRig(t, &funcBackend{run: func(context.Context, agent.Turn, func(agent.Event)) (agent.Result, error) {
+		g.db.fail(full)
 		return agent.Result{Text: "lost"}, nil
-	}}, func(c *Config) {
-		broken = &brokenSessions{Sessions: c.Sessions.(*session.Sessions)}
-		c.Sessions = broken
-	})
+	}})
 	defer g.stop()
 	out := g.finish(g.start(ask("k", "hi")))
+	g.db.fail(nil)
 	require.Equal(t, StateError, out.State)
 	require.Equal(t, "the answer could not be stored: disk full", out.Error)
 	require.Equal(t, 1, g.rec.terminals("k"))
@@ -198,8 +179,28 @@ func TestLimits(t *testing.T) {
 
 	_, err = g.AbortSession(t.Context(), "agent:main:main", StopRPC)
 	require.NoError(t, err)
-	require.NoError(t, g.EndSession(t.Context(), "agent:main:main"))
+	require.NoError(t, g.EndSession(t.Context(), "agent:main:main", nothing))
 	g.start(ask("3", "hi")) // there is room again
+}
+
+// nothing is what happens between the end of a session's runs and the next one.
+func nothing() error { return nil }
+
+func TestInputsAreBounded(t *testing.T) {
+	big := func(q *Request) { q.Images = []session.Image{{MimeType: "image/png", Data: make([]byte, 2<<20)}} }
+	g := newRig(t, blocked(), func(c *Config) { c.InputBytesMax = 3 << 20 })
+	defer g.stop()
+	first := g.start(ask("1", "hi", big))
+	_, _, err := g.Start(t.Context(), ask("2", "hi", big))
+	e := wireError(t, err)
+	require.Equal(t, "the messages that wait are too large together (3 MiB at most); try again in a moment", e.Message)
+	require.True(t, *e.Retryable)
+	g.start(ask("small", "hi"))
+	_, err = g.AbortSession(t.Context(), "agent:main:main", StopRPC)
+	require.NoError(t, err)
+	<-first.done
+	require.NoError(t, g.EndSession(t.Context(), "agent:main:main", nothing))
+	g.start(ask("2", "hi", big))
 }
 
 func TestSessionIsSerialAndSessionsAreNot(t *testing.T) {
@@ -247,41 +248,6 @@ func TestContextOfQueuedRuns(t *testing.T) {
 		require.Equal(t, []string{"user: one"}, seen["1"])
 		require.Equal(t, []string{"user: one", "assistant: re one", "user: two"}, seen["2"])
 		require.Equal(t, []string{"user: one", "assistant: re one", "user: two", "assistant: re two", "user: three"}, seen["3"])
-	})
-}
-
-func TestOutcomesAreForgotten(t *testing.T) {
-	t.Run("with age", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			g := newRig(t, &agenttest.Script{}, func(c *Config) { c.DedupeTTL = time.Hour })
-			defer g.stop()
-			g.finish(g.start(ask("k", "hi")))
-			time.Sleep(time.Hour - time.Second)
-			_, replayed, err := g.Start(t.Context(), ask("k", "hi"))
-			require.NoError(t, err)
-			require.True(t, replayed)
-			time.Sleep(time.Second)
-			g.finish(g.start(ask("k", "other params")))
-		})
-	})
-	t.Run("with size, the oldest first", func(t *testing.T) {
-		big := strings.Repeat("x", 3000)
-		g := newRig(t, &agenttest.Script{Reply: func(agent.Turn) []string { return []string{big} }},
-			func(c *Config) { c.DedupeBytesMax = 10_000 })
-		defer g.stop()
-		for i := range 5 {
-			g.finish(g.start(ask(fmt.Sprint(i), "hi", in(fmt.Sprint("s", i)))))
-		}
-		for _, key := range []string{"3", "4"} {
-			_, _, err := g.Start(t.Context(), ask(key, "other params"))
-			require.ErrorContains(t, err, "used before", "key %s is remembered", key)
-		}
-		for _, key := range []string{"0", "1", "2"} {
-			g.finish(g.start(ask(key, "other params", in("again"))))
-		}
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		require.LessOrEqual(t, g.dedupe.bytes, 10_000)
 	})
 }
 

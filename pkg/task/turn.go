@@ -11,6 +11,7 @@ import (
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -45,6 +46,9 @@ type turnResult struct {
 // return; the lane is given up only after it has.
 func (run *Run) execute() {
 	turn, err := run.prepare()
+	if err == nil {
+		err = run.begin()
+	}
 	if err != nil {
 		run.fail(protocol.DetailInternal, err)
 		return
@@ -72,6 +76,17 @@ func (run *Run) execute() {
 			return
 		}
 	}
+}
+
+// begin lets the ledger know that the backend is about to be asked. What cannot be
+// written now could not be answered later.
+func (run *Run) begin() error {
+	err := run.update(func(tx *store.Tx) error { return run.runs.ledger.begin(tx, run.key) })
+	if err != nil {
+		return fmt.Errorf("the run could not be recorded: %w", err)
+	}
+	run.begun = true
+	return nil
 }
 
 // call drives the backend. Once the run is cancelled its events go nowhere.
@@ -144,7 +159,8 @@ func (run *Run) end(res turnResult) {
 	run.complete(res.Result)
 }
 
-// complete stores the reply, then tells the world.
+// complete stores the reply, then tells the world. The system events that the turn
+// was told are told no more.
 func (run *Run) complete(res agent.Result) {
 	text := res.Text
 	if text == "" {
@@ -159,15 +175,7 @@ func (run *Run) complete(res agent.Result) {
 		Usage:      res.Usage,
 	}
 	out.Silent = IsSilent(out.Text)
-	entry, _, err := run.store(func(e *session.Entry) {
-		e.SystemSent = true
-		e.AbortedLastRun = false
-		e.ModelProvider, e.Model = out.Provider, out.Model
-		if run.runs.contextTokens > 0 {
-			e.ContextTokens = run.runs.contextTokens
-		}
-		countTokens(e, res.Usage)
-	}, session.Message{
+	e := ending{outcome: out, notes: run.notes, message: &session.Message{
 		Role:       "assistant",
 		Text:       text,
 		API:        apiName(run.runs.backend.Name()),
@@ -175,69 +183,82 @@ func (run *Run) complete(res agent.Result) {
 		Model:      out.Model,
 		StopReason: res.StopReason,
 		Usage:      messageUsage(res.Usage),
-	})
-	if err != nil {
+	}}
+	e.change = func(e *session.Entry) {
+		e.SystemSent = true
+		e.AbortedLastRun = false
+		e.ModelProvider, e.Model = out.Provider, out.Model
+		if run.runs.contextTokens > 0 {
+			e.ContextTokens = run.runs.contextTokens
+		}
+		countTokens(e, res.Usage)
+	}
+	if err := run.persist(&e); err != nil {
 		run.fail(protocol.DetailInternal, fmt.Errorf("the answer could not be stored: %w", err))
 		return
 	}
-	out.SessionID = entry.SessionID
 	defer close(run.terminal)
-	run.emitFinal(run.settle(out))
+	run.emitFinal(run.settle(e.outcome))
 }
 
-// cut ends a run whose context is over: as an error when the gateway stops, else
-// as aborted. What was said stays in the transcript, marked.
+// cut ends a run whose context is over: as aborted, what was said staying in the
+// transcript, marked. When it is the gateway that stops, a run that has said
+// something ends as an error, and one that has not is left for the next start.
 func (run *Run) cut() {
+	said := visible(run.stream.raw.String()) != ""
 	var cause abortCause
 	if !errors.As(context.Cause(run.ctx), &cause) {
-		run.fail(protocol.DetailShuttingDown, errShutdown)
+		if said {
+			run.fail(protocol.DetailShuttingDown, errShutdown)
+		} else {
+			run.suspend()
+		}
 		return
 	}
-	text := run.stream.raw.String()
-	if visible(text) != "" {
-		_, _, err := run.store(func(e *session.Entry) { e.AbortedLastRun = true }, session.Message{
+	e := ending{outcome: Outcome{State: StateAborted, Text: run.stream.text, StopReason: cause.reason}}
+	if said {
+		e.change = func(e *session.Entry) { e.AbortedLastRun = true }
+		e.message = &session.Message{
 			Role:           "assistant",
-			Text:           text,
+			Text:           run.stream.raw.String(),
 			Provider:       run.runs.backend.Name(),
-			StopReason:     "aborted",
+			StopReason:     stopAborted,
 			IdempotencyKey: run.ID() + ":assistant",
 			Aborted:        true,
 			AbortOrigin:    cause.reason,
-		})
-		if err != nil {
-			run.runs.log.Error("partial answer not stored", "runId", run.ID(), "err", err)
 		}
 	}
+	run.persistOrKeep(&e)
 	defer close(run.terminal)
-	run.settle(Outcome{State: StateAborted, Text: run.stream.text, StopReason: cause.reason})
+	run.settle(e.outcome)
 	run.emitAborted(cause.reason)
 }
 
 // fail ends the run with an error that the client is told. What was said before
 // stays in the transcript, with the error.
 func (run *Run) fail(detail string, cause error) {
-	_, _, err := run.store(nil, session.Message{
+	run.endAsError(detail, cause, &session.Message{
 		Role:         "assistant",
 		Text:         run.stream.raw.String(),
 		Provider:     run.runs.backend.Name(),
-		StopReason:   "error",
+		StopReason:   stopError,
 		ErrorMessage: errorText(cause),
 	})
-	if err != nil {
-		run.runs.log.Error("failed run not stored", "runId", run.ID(), "err", err)
-	}
-	run.endWithError(detail, cause)
 }
 
-// endWithError tells of the failure without touching the store.
-func (run *Run) endWithError(detail string, cause error) {
-	defer close(run.terminal)
-	out := run.settle(Outcome{
+// endWithError is fail without a word in the transcript.
+func (run *Run) endWithError(detail string, cause error) { run.endAsError(detail, cause, nil) }
+
+func (run *Run) endAsError(detail string, cause error, msg *session.Message) {
+	e := ending{message: msg, outcome: Outcome{
 		State:  StateError,
 		Text:   run.stream.text,
 		Error:  errorText(cause),
 		Detail: detail,
-	})
+	}}
+	run.persistOrKeep(&e)
+	defer close(run.terminal)
+	out := run.settle(e.outcome)
 	run.emitError(out.Error, out.EndedAt)
 }
 
@@ -248,20 +269,6 @@ func errorText(err error) string {
 		return refused.Message
 	}
 	return err.Error()
-}
-
-// store appends to the run's transcript. It works after the run's own context
-// has ended: that is when it matters.
-func (run *Run) store(upd func(*session.Entry), msg session.Message) (session.Entry, session.Message, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
-	msg.RunID = run.ID()
-	msg.Timestamp = time.Now().UnixMilli()
-	entry, stored, err := run.runs.sessions.Append(ctx, run.req.SessionKey, upd, msg)
-	if err != nil {
-		return entry, msg, err
-	}
-	return entry, stored[0], nil
 }
 
 // apiName is what transcripts call a backend's kind of interface.
@@ -289,4 +296,12 @@ func messageUsage(u agent.Usage) *session.Usage {
 		return nil
 	}
 	return &session.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Total: u.Total}
+}
+
+// agentUsage is the way back.
+func agentUsage(u *session.Usage) agent.Usage {
+	if u == nil {
+		return agent.Usage{}
+	}
+	return agent.Usage{Input: u.Input, Output: u.Output, CacheRead: u.CacheRead, CacheWrite: u.CacheWrite, Total: u.Total}
 }

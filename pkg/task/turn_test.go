@@ -258,7 +258,8 @@ func TestToolEvents(t *testing.T) {
 					continue
 				}
 				got = append(got, e.line())
-				require.Equal(t, c.result && strings.Contains(e.line(), "result"), e.agent.Data["result"] != nil)
+				_, told := e.agent.Data.Get("result")
+				require.Equal(t, c.result && strings.Contains(e.line(), "result"), told)
 			}
 			require.Equal(t, c.want, got)
 			require.Contains(t, g.rec.lines("k"), "agent 4 assistant word0", "tool events count, whoever sees them")

@@ -86,6 +86,14 @@ func AppendRaw(b []byte, r Raw) []byte {
 	return append(b, r...)
 }
 
+// AppendObject appends o as it is, or an empty object when it is nil.
+func AppendObject(b []byte, o Object) []byte {
+	if o == nil {
+		return append(b, "{}"...)
+	}
+	return append(b, o...)
+}
+
 // AppendComma appends a comma unless b ends in the brace that opened the object.
 func AppendComma(b []byte) []byte {
 	if b[len(b)-1] == '{' {

@@ -289,6 +289,11 @@ func (d *Decoder) Raw(to *Raw) bool {
 	return true
 }
 
+// Object reads an object as it is. Like everything untyped, it may name a member twice.
+func (d *Decoder) Object(to *Object) bool {
+	return d.peek() == '{' && d.Raw((*Raw)(to))
+}
+
 // PeekText returns the string member called name of the object that comes next,
 // without consuming anything: how a union finds its variant.
 func (d *Decoder) PeekText(name string) (string, bool) {

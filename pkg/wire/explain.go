@@ -30,7 +30,7 @@ func Explain(raw []byte, mode Mode, rule *Rule, find func(def string) *Rule) err
 		return err
 	}
 	x := explainer{s: unsafe.String(unsafe.SliceData(raw), len(raw)), mode: mode, find: find}
-	x.value(rule, 0, nil, 0)
+	x.value(rule, 0, nil, 0, nil)
 	switch {
 	case x.fault != nil:
 		return x.fault
@@ -46,7 +46,7 @@ func Explain(raw []byte, mode Mode, rule *Rule, find func(def string) *Rule) err
 // for the few shapes that have no decoder of their own.
 func Conforms(raw []byte, mode Mode, rule *Rule, find func(def string) *Rule) bool {
 	x := explainer{s: unsafe.String(unsafe.SliceData(raw), len(raw)), mode: mode, find: find}
-	x.value(rule, 0, nil, 0)
+	x.value(rule, 0, nil, 0, nil)
 	return x.count == 0 && x.fault == nil && x.tooBig == nil
 }
 
@@ -133,8 +133,9 @@ func (x *explainer) add(at *place, keyword, message, params string) {
 // value checks the value at s[start:] against r. The order is ajv's: the type first
 // unless its own group of keywords follows, then const, enum, anyOf, oneOf, then the
 // groups for numbers, strings, arrays and objects, whose rules are asked when the
-// instance, not the schema, has that type.
-func (x *explainer) value(r *Rule, start int, at *place, depth int) {
+// instance, not the schema, has that type. What the rules have seen of the instance is
+// noted in see, unless that is nil: only unevaluated members and elements need it.
+func (x *explainer) value(r *Rule, start int, at *place, depth int, see *seen) {
 	for r != nil && r.Ref != "" {
 		r = x.find(r.Ref)
 	}
@@ -148,21 +149,37 @@ func (x *explainer) value(r *Rule, start int, at *place, depth int) {
 	for start < len(x.s) && strings.IndexByte(" \t\r\n", x.s[start]) >= 0 {
 		start++
 	}
+	if r.More != nil && (r.More.UnevaluatedItems != nil || r.More.UnevaluatedProperties != nil) {
+		before, own := x.count, &seen{}
+		defer func() {
+			x.unevaluated(r.More, start, at, depth, own)
+			if see != nil && x.count == before {
+				see.merge(own)
+			}
+		}()
+		x.rules(r, start, at, depth, own)
+		return
+	}
+	x.rules(r, start, at, depth, see)
+}
+
+// rules asks r's keywords.
+func (x *explainer) rules(r *Rule, start int, at *place, depth int, see *seen) {
 	kind := kindOf(x.s[start])
 	late := len(r.Types) == 1 && r.hasGroup(r.Types[0])
 	if len(r.Types) > 0 && !late && !x.isType(r, kind, start, at) {
 		x.wrongType(r, at)
 	}
-	x.anyType(r, kind, start, at, depth)
+	x.anyType(r, kind, start, at, depth, see)
 	switch {
 	case kind == "number" && r.hasGroup("number"):
 		x.number(r, start, at)
 	case kind == "string" && r.hasGroup("string"):
 		x.text(r, start, at)
 	case kind == "array" && r.hasGroup("array"):
-		x.array(r, start, at, depth)
+		x.array(r, start, at, depth, see)
 	case kind == "object" && r.hasGroup("object"):
-		x.object(r, start, at, depth)
+		x.object(r, start, at, depth, see)
 	}
 	if late && kind != r.Types[0] {
 		x.wrongType(r, at)
@@ -191,13 +208,13 @@ func kindOf(c byte) string {
 func (r *Rule) hasGroup(kind string) bool {
 	switch kind {
 	case "number":
-		return r.Maximum != "" || r.Minimum != "" || r.ExclusiveMaximum != "" || r.ExclusiveMinimum != ""
+		return r.Maximum != "" || r.Minimum != "" || r.ExclusiveMaximum != "" || r.ExclusiveMinimum != "" || r.More != nil && r.More.MultipleOf != ""
 	case "string":
 		return r.MaxLength != "" || r.MinLength != "" || r.Pattern != ""
 	case "array":
-		return r.MaxItems != "" || r.MinItems != "" || r.Items != nil
+		return r.MaxItems != "" || r.MinItems != "" || r.Items != nil || r.More.hasGroup(kind)
 	case "object":
-		return r.Required != nil || r.Closed || r.Additional != nil || r.Properties != nil || r.Patterns != nil
+		return r.Required != nil || r.Closed || r.Additional != nil || r.Properties != nil || r.Patterns != nil || r.More.hasGroup(kind)
 	}
 	return false
 }
@@ -257,7 +274,7 @@ func (x *explainer) textAt(start int) string {
 }
 
 // anyType asks the keywords that fit every instance.
-func (x *explainer) anyType(r *Rule, kind string, start int, at *place, depth int) {
+func (x *explainer) anyType(r *Rule, kind string, start int, at *place, depth int, see *seen) {
 	if r.Const != "" && !x.equal(r.Const, start) {
 		x.add(at, "const", "must be equal to constant", `{"allowedValue":`+r.Const+`}`)
 	}
@@ -265,11 +282,17 @@ func (x *explainer) anyType(r *Rule, kind string, start int, at *place, depth in
 	if r.Enum != nil && !tolerant && !slices.ContainsFunc(r.Enum, func(v string) bool { return x.equal(v, start) }) {
 		x.add(at, "enum", "must be equal to one of the allowed values", `{"allowedValues":[`+strings.Join(r.Enum, ",")+`]}`)
 	}
+	if r.More != nil && r.More.Not != nil && x.holds(r.More.Not, start, at, depth, nil) {
+		x.add(at, "not", "must NOT be valid", "{}")
+	}
 	if r.AnyOf != nil && !(tolerant && onlyConsts(r.AnyOf)) {
-		x.anyOf(r, start, at, depth)
+		x.anyOf(r, start, at, depth, see)
 	}
 	if r.OneOf != nil && !(tolerant && onlyConsts(r.OneOf)) {
-		x.oneOf(r, start, at, depth)
+		x.oneOf(r, start, at, depth, see)
+	}
+	if r.More != nil {
+		x.combined(r.More, start, at, depth, see)
 	}
 }
 
@@ -283,26 +306,42 @@ func onlyConsts(branches []Rule) bool {
 	return true
 }
 
-func (x *explainer) anyOf(r *Rule, start int, at *place, depth int) {
-	count, length := x.count, len(x.list)
+func (x *explainer) anyOf(r *Rule, start int, at *place, depth int, see *seen) {
+	count, length, passed := x.count, len(x.list), false
 	for i := range r.AnyOf {
-		before := x.count
-		x.value(&r.AnyOf[i], start, at, depth)
-		if x.count == before {
-			x.count, x.list = count, x.list[:length]
-			return
+		if x.branch(&r.AnyOf[i], start, at, depth, see) {
+			if passed = true; see == nil {
+				break
+			}
 		}
+	}
+	if passed {
+		x.count, x.list = count, x.list[:length]
+		return
 	}
 	x.add(at, "anyOf", "must match a schema in anyOf", "{}")
 }
 
-func (x *explainer) oneOf(r *Rule, start int, at *place, depth int) {
+// branch asks r and notes what it has seen only if it holds.
+func (x *explainer) branch(r *Rule, start int, at *place, depth int, see *seen) bool {
+	before := x.count
+	var own *seen
+	if see != nil {
+		own = &seen{}
+	}
+	x.value(r, start, at, depth, own)
+	if x.count != before {
+		return false
+	}
+	see.merge(own)
+	return true
+}
+
+func (x *explainer) oneOf(r *Rule, start int, at *place, depth int, see *seen) {
 	count, length := x.count, len(x.list)
 	var passing []string
 	for i := range r.OneOf {
-		before := x.count
-		x.value(&r.OneOf[i], start, at, depth)
-		if x.count == before {
+		if x.branch(&r.OneOf[i], start, at, depth, see) {
 			passing = append(passing, strconv.Itoa(i))
 		}
 		if len(passing) == 2 {
@@ -338,6 +377,9 @@ func (x *explainer) number(r *Rule, start int, at *place) {
 			x.add(at, b.keyword, "must be "+b.sign+" "+b.limit, `{"comparison":"`+b.sign+`","limit":`+b.limit+`}`)
 		}
 	}
+	if r.More != nil && r.More.MultipleOf != "" {
+		x.multiple(r.More.MultipleOf, start, at)
+	}
 }
 
 func (x *explainer) text(r *Rule, start int, at *place) {
@@ -348,7 +390,7 @@ func (x *explainer) text(r *Rule, start int, at *place) {
 	if n, ok := limit(r.MinLength); ok && !AtLeast(s, n) {
 		x.add(at, "minLength", "must NOT have fewer than "+r.MinLength+" characters", `{"limit":`+r.MinLength+`}`)
 	}
-	if r.Pattern != "" && !matches(r.Pattern, s) {
+	if r.Match != nil && !r.Match.MatchString(s) {
 		x.add(at, "pattern", `must match pattern "`+r.Pattern+`"`, `{"pattern":`+quote(r.Pattern)+`}`)
 	}
 }
@@ -359,7 +401,7 @@ func limit(text string) (int, bool) {
 	return n, err == nil
 }
 
-func (x *explainer) array(r *Rule, start int, at *place, depth int) {
+func (x *explainer) array(r *Rule, start int, at *place, depth int, see *seen) {
 	d := Decoder{s: x.s, i: start}
 	d.OpenArray()
 	n := 0
@@ -373,13 +415,31 @@ func (x *explainer) array(r *Rule, start int, at *place, depth int) {
 	if least, ok := limit(r.MinItems); ok && n < least {
 		x.add(at, "minItems", "must NOT have fewer than "+r.MinItems+" items", `{"limit":`+r.MinItems+`}`)
 	}
-	if r.Items == nil {
+	var prefix []Rule
+	if r.More != nil {
+		x.elements(r.More, n, start, at, depth, see)
+		prefix = r.More.Prefix
+	}
+	see.items(len(prefix))
+	if r.Items == nil && prefix == nil {
 		return
 	}
 	d = Decoder{s: x.s, i: start}
 	d.OpenArray()
 	for i := 0; d.Element(); i++ {
-		x.value(r.Items, d.i, &place{parent: at, index: i}, depth+1)
+		rule := r.Items
+		switch {
+		case i < len(prefix):
+			rule = &prefix[i]
+		case prefix != nil && rule.never():
+			limit := strconv.Itoa(len(prefix))
+			x.add(at, "items", "must NOT have more than "+limit+" items", `{"limit":`+limit+`}`)
+			return
+		}
+		x.value(rule, d.i, &place{parent: at, index: i}, depth+1, nil)
 		d.Skip()
+	}
+	if r.Items != nil {
+		see.items(n)
 	}
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestExplainOrder(t *testing.T) {
 			`|type|must be integer|{"type":"integer"}`, `|minimum|must be >= 20|{"comparison":">=","limit":20}`,
 		}},
 		{"bounds do not speak of strings", Rule{Types: []string{"integer"}, Minimum: "20"}, `"x"`, []string{`|type|must be integer|{"type":"integer"}`}},
-		{"string group counts characters", Rule{Types: []string{"string"}, MaxLength: "1", MinLength: "3", Pattern: "^a"}, `"bé"`, []string{
+		{"string group counts characters", Rule{Types: []string{"string"}, MaxLength: "1", MinLength: "3", Pattern: "^a", Match: regexp.MustCompile("^a")}, `"bé"`, []string{
 			`|maxLength|must NOT have more than 1 characters|{"limit":1}`, `|minLength|must NOT have fewer than 3 characters|{"limit":3}`,
 			`|pattern|must match pattern "^a"|{"pattern":"^a"}`,
 		}},
@@ -59,7 +60,7 @@ func TestExplainOrder(t *testing.T) {
 		}},
 		{"object group: required in the list's order, unexpected in the instance's with indexes first, properties in the schema's", Rule{
 			Types: []string{"object"}, Required: []string{"b", "a"}, Closed: true,
-			Properties: []PropertyRule{{"a", text}, {"z", text}, {"y", Rule{Types: []string{"integer"}}}},
+			Properties: []PropertyRule{{Name: "a", Rule: text}, {Name: "z", Rule: text}, {Name: "y", Rule: Rule{Types: []string{"integer"}}}},
 		}, `{"q":1,"y":"s","10":1,"2":1,"z":1}`, []string{
 			`|required|must have required property 'b'|{"missingProperty":"b"}`, `|required|must have required property 'a'|{"missingProperty":"a"}`,
 			`|additionalProperties|must NOT have additional properties|{"additionalProperty":"2"}`,
@@ -68,10 +69,10 @@ func TestExplainOrder(t *testing.T) {
 			`/z|type|must be string|{"type":"string"}`, `/y|type|must be integer|{"type":"integer"}`,
 		}},
 		{"no object", Rule{Types: []string{"object"}, Required: []string{"b"}}, `[]`, []string{`|type|must be object|{"type":"object"}`}},
-		{"patterns and pointer escapes", Rule{Types: []string{"object"}, Patterns: []PropertyRule{{"^(.*)$", text}}}, `{"b":1,"a":2,"~/":3}`, []string{
+		{"patterns and pointer escapes", Rule{Types: []string{"object"}, Patterns: []PropertyRule{{Name: "^(.*)$", Rule: text}}}, `{"b":1,"a":2,"~/":3}`, []string{
 			`/b|type|must be string|{"type":"string"}`, `/a|type|must be string|{"type":"string"}`, `/~0~1|type|must be string|{"type":"string"}`,
 		}},
-		{"schema for the rest", Rule{Types: []string{"object"}, Properties: []PropertyRule{{"a", Rule{}}}, Additional: &Rule{Types: []string{"integer"}}}, `{"b":"x","a":"x"}`, []string{
+		{"schema for the rest", Rule{Types: []string{"object"}, Properties: []PropertyRule{{Name: "a", Rule: Rule{}}}, Additional: &Rule{Types: []string{"integer"}}}, `{"b":"x","a":"x"}`, []string{
 			`/b|type|must be integer|{"type":"integer"}`,
 		}},
 		{"branches before anyOf", Rule{AnyOf: []Rule{{Types: []string{"integer"}, Minimum: "0"}, {Types: []string{"null"}}}}, `-1`, []string{
@@ -100,10 +101,10 @@ func TestExplainText(t *testing.T) {
 	rule := Rule{
 		Types: []string{"object"}, Required: []string{"sessionKey"}, Closed: true,
 		Properties: []PropertyRule{
-			{"sessionKey", Rule{Types: []string{"string"}}},
-			{"limit", Rule{Types: []string{"integer"}, Minimum: "1"}},
-			{"id", Rule{AnyOf: []Rule{{Const: `"a"`, Types: []string{"string"}}, {Const: `"b"`, Types: []string{"string"}}}}},
-			{"in", Rule{Types: []string{"object"}, Closed: true}},
+			{Name: "sessionKey", Rule: Rule{Types: []string{"string"}}},
+			{Name: "limit", Rule: Rule{Types: []string{"integer"}, Minimum: "1"}},
+			{Name: "id", Rule: Rule{AnyOf: []Rule{{Const: `"a"`, Types: []string{"string"}}, {Const: `"b"`, Types: []string{"string"}}}}},
+			{Name: "in", Rule: Rule{Types: []string{"object"}, Closed: true}},
 		},
 	}
 	for _, c := range []struct{ name, instance, want string }{
@@ -135,7 +136,7 @@ func TestExplainText(t *testing.T) {
 func TestExplainOpen(t *testing.T) {
 	rule := Rule{
 		Types: []string{"object"}, Required: []string{"k"}, Closed: true,
-		Properties: []PropertyRule{{"e", Rule{Enum: []string{`"a"`}}}, {"u", Rule{AnyOf: []Rule{{Const: `"a"`}, {Types: []string{"null"}}}}}},
+		Properties: []PropertyRule{{Name: "e", Rule: Rule{Enum: []string{`"a"`}}}, {Name: "u", Rule: Rule{AnyOf: []Rule{{Const: `"a"`}, {Types: []string{"null"}}}}}},
 	}
 	require.Equal(t, `|required|must have required property 'k'|{"missingProperty":"k"}`, explained(t, rule, Open, `{"x":1,"e":"new","u":"new"}`))
 	require.Equal(t, `/e|enum|must be equal to one of the allowed values|{"allowedValues":["a"]}`, explained(t, rule, Open, `{"k":1,"e":1}`))

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +14,7 @@ type instanceMember struct {
 
 // object asks the rules of objects: required in the order of the list, unexpected
 // members in the order of the instance, properties in the order of the schema.
-func (x *explainer) object(r *Rule, start int, at *place, depth int) {
+func (x *explainer) object(r *Rule, start int, at *place, depth int, see *seen) {
 	members, ok := x.members(start, at)
 	if !ok {
 		return
@@ -24,39 +23,45 @@ func (x *explainer) object(r *Rule, start int, at *place, depth int) {
 	for _, m := range members {
 		byName[m.name] = m.start
 	}
+	if r.More != nil {
+		x.memberRules(r.More, members, byName, start, at, depth, see)
+	}
 	for _, name := range r.Required {
 		if _, ok := byName[name]; !ok {
 			x.add(at, "required", "must have required property '"+name+"'", `{"missingProperty":`+quote(name)+`}`)
 		}
 	}
 	if r.Closed && x.mode == Closed || r.Additional != nil {
-		x.additional(r, members, at, depth)
+		x.additional(r, members, at, depth, see)
 	}
 	for i := range r.Properties {
 		p := &r.Properties[i]
 		if start, ok := byName[p.Name]; ok {
-			x.value(&p.Rule, start, &place{parent: at, name: p.Name, member: true}, depth+1)
+			see.member(p.Name)
+			x.value(&p.Rule, start, &place{parent: at, name: p.Name, member: true}, depth+1, nil)
 		}
 	}
 	for i := range r.Patterns {
 		p := &r.Patterns[i]
 		for _, m := range members {
-			if matches(p.Name, m.name) {
-				x.value(&p.Rule, m.start, &place{parent: at, name: m.name, member: true}, depth+1)
+			if p.matches(m.name) {
+				see.member(m.name)
+				x.value(&p.Rule, m.start, &place{parent: at, name: m.name, member: true}, depth+1, nil)
 			}
 		}
 	}
 }
 
 // additional asks additionalProperties about the members that nothing else names.
-func (x *explainer) additional(r *Rule, members []instanceMember, at *place, depth int) {
+func (x *explainer) additional(r *Rule, members []instanceMember, at *place, depth int, see *seen) {
 	for _, m := range members {
 		if slices.ContainsFunc(r.Properties, func(p PropertyRule) bool { return p.Name == m.name }) ||
-			slices.ContainsFunc(r.Patterns, func(p PropertyRule) bool { return matches(p.Name, m.name) }) {
+			slices.ContainsFunc(r.Patterns, func(p PropertyRule) bool { return p.matches(m.name) }) {
 			continue
 		}
+		see.member(m.name)
 		if r.Additional != nil {
-			x.value(r.Additional, m.start, &place{parent: at, name: m.name, member: true}, depth+1)
+			x.value(r.Additional, m.start, &place{parent: at, name: m.name, member: true}, depth+1, nil)
 			continue
 		}
 		x.add(at, "additionalProperties", "must NOT have additional properties", `{"additionalProperty":`+quote(m.name)+`}`)
@@ -117,14 +122,9 @@ func arrayIndex(name string) (uint32, bool) {
 	return uint32(n), err == nil && n < 1<<32-1 && strconv.FormatUint(n, 10) == name
 }
 
-// matches reports whether s matches the pattern somewhere. "^(.*)$", which is how the
-// schema says "any name", is not compiled.
-func matches(pattern, s string) bool {
-	if pattern == "^(.*)$" {
-		return true
-	}
-	re, err := regexp.Compile(pattern)
-	return err == nil && re.MatchString(s)
+// matches reports whether the rule is about members called name.
+func (p *PropertyRule) matches(name string) bool {
+	return p.Match == nil || p.Match.MatchString(name)
 }
 
 // equal reports whether the value at s[start:] equals the JSON text want, members in

@@ -22,6 +22,9 @@ type Peer struct {
 	DeviceID string
 	// Principal owns idempotency keys: the device id, else the credential.
 	Principal string
+	// BySecret reports whether this connection proved the gateway's shared secret; a
+	// device token is not it.
+	BySecret bool
 	// RemoteIP is the client's address for people to read; empty when local.
 	RemoteIP string
 	// Local reports whether the peer connected directly from this host.

@@ -1,5 +1,7 @@
 package wire
 
+import "iter"
+
 // Raw is untyped JSON: one syntax-checked value, or nil when it is absent. A Raw
 // that was decoded may alias the frame it came from.
 type Raw []byte
@@ -88,3 +90,48 @@ func (o OptNull[T]) Or(def T) T {
 
 // IsZero reports whether the member is absent, for the omitzero struct tag.
 func (o OptNull[T]) IsZero() bool { return !o.Set }
+
+// Object is one JSON object whose members have no type, kept as its text: decoding
+// checks its syntax and copies nothing. nil is an absent optional member, and is
+// written as an empty object where the member is required. An Object that was decoded
+// may alias the frame it came from.
+type Object []byte
+
+// MarshalJSON returns the bytes of o as they are, or an empty object when o is nil.
+func (o Object) MarshalJSON() ([]byte, error) { return AppendObject(nil, o), nil }
+
+// UnmarshalJSON stores a copy of data, which must be an object.
+func (o *Object) UnmarshalJSON(data []byte) error {
+	d := NewDecoder(append([]byte(nil), data...), Closed)
+	if !d.Object(o) || !d.End() {
+		return &SyntaxError{Offset: d.i, Reason: "not an object"}
+	}
+	return nil
+}
+
+// Get returns the first member called name, and whether there is one. Its work grows
+// with the length of o.
+func (o Object) Get(name string) (Raw, bool) {
+	for key, value := range o.Members() {
+		if key == name {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
+// Members returns the members in the order of the text.
+func (o Object) Members() iter.Seq2[string, Raw] {
+	return func(yield func(string, Raw) bool) {
+		d := NewDecoder(o, Open)
+		if !d.OpenObject() {
+			return
+		}
+		for key, ok := d.Member(); ok; key, ok = d.Member() {
+			var value Raw
+			if !d.Raw(&value) || !yield(key, value) {
+				return
+			}
+		}
+	}
+}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -62,4 +63,33 @@ func TestRawInEncodingJSON(t *testing.T) {
 	out, err = json.Marshal(v)
 	require.NoError(t, err)
 	require.Equal(t, `{"a":null}`, string(out))
+}
+
+func TestObject(t *testing.T) {
+	type holder struct {
+		O Object `json:"o"`
+	}
+	var h holder
+	require.NoError(t, json.Unmarshal([]byte(`{"o": {"a": [1, 2], "b\n": {"c": null}}}`), &h))
+	var names []string
+	for name, value := range h.O.Members() {
+		names = append(names, name+"="+string(value))
+	}
+	require.Equal(t, []string{"a=[1, 2]", "b\n={\"c\": null}"}, names)
+	value, ok := h.O.Get("b\n")
+	require.True(t, ok)
+	require.Equal(t, `{"c": null}`, string(value))
+	_, ok = h.O.Get("c")
+	require.False(t, ok)
+
+	out, err := json.Marshal(holder{})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"o":{}}`, string(out), "a required record is never null")
+	for _, bad := range []string{`{"o":[]}`, `{"o":null}`, `{"o":7}`} {
+		require.Error(t, json.Unmarshal([]byte(bad), &h), bad)
+	}
+	for range Object(`{"a":1,"b":2}`).Members() {
+		break
+	}
+	require.Empty(t, maps.Collect(Object(nil).Members()))
 }

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/coderclaw/gateway v0.0.0
+	github.com/google/jsonschema-go v0.4.3
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/stretchr/testify v1.12.1
 )

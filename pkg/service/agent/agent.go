@@ -5,7 +5,8 @@
 // It decides which session is meant; how a turn runs is the business of pkg/task.
 // The agent method answers twice: when the turn is accepted, and when it has
 // ended. A client that goes away loses the second answer, not the turn: the same
-// key sent again joins the turn, or gets its result.
+// key sent again joins the turn, or gets its result, for as long as pkg/task keeps
+// the key and whether or not the gateway was restarted in between.
 //
 // The service has no state of its own.
 package agent

@@ -57,7 +57,7 @@ func newRig(t testing.TB, backend agent.Backend) *rig {
 	sess, err := session.New(session.Config{DB: db, Log: log})
 	require.NoError(t, err)
 	rec := &recorder{}
-	runs, err := task.New(task.Config{Sessions: sess, Backend: backend, Emitter: rec, Log: log})
+	runs, err := task.New(task.Config{DB: db, Sessions: sess, Backend: backend, Emitter: rec, Log: log})
 	require.NoError(t, err)
 	svc, err := New(Config{Sessions: sess, Runs: runs})
 	require.NoError(t, err)

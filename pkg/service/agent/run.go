@@ -25,7 +25,8 @@ const errNoTarget = "Error: Pass --to <E.164>, --session-id, or --agent to choos
 // Agent runs a turn: it acknowledges the accepted request, then waits for the end
 // and answers with the reply. A request that names no session is accepted and
 // then fails, as with the original. A repeated key gets the acknowledgement and
-// joins the turn in flight, or gets the result of the one that has ended.
+// joins the turn in flight, or gets the result of the one that has ended, be it
+// before a restart.
 func (s *Service) Agent(ctx context.Context, peer *wire.Peer, params protocol.AgentParams, ack func(protocol.AgentAccepted) error) (protocol.AgentResult, error) {
 	req, found, err := s.request(peer, params)
 	if err != nil {
@@ -55,8 +56,11 @@ func (s *Service) Agent(ctx context.Context, peer *wire.Peer, params protocol.Ag
 	if err != nil {
 		return protocol.AgentResult{}, err
 	}
-	if out.State == task.StateError {
+	switch out.State {
+	case task.StateError:
 		return protocol.AgentResult{}, failed(run.ID(), out.Error, out.Detail)
+	case task.StateSuspended:
+		return protocol.AgentResult{}, suspended(out)
 	}
 	return result(run, out), nil
 }
@@ -137,6 +141,15 @@ func failed(runID, why, detail string) *wire.Error {
 	if detail != "" {
 		e.Details = task.Details(detail)
 	}
+	return e
+}
+
+// suspended is the second answer when the gateway stops first. It carries no result,
+// because there will be one: for the same key, after the restart.
+func suspended(out task.Outcome) *wire.Error {
+	e := wire.Errorf(protocol.ErrorUnavailable, "%s", out.Error).WithDetails(task.Details(out.Detail))
+	retryable := true
+	e.Retryable = &retryable
 	return e
 }
 

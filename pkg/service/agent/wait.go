@@ -16,8 +16,9 @@ const (
 )
 
 // AgentWait waits for a turn to end. Anybody may wait for any turn. A turn that is
-// unknown is waited for as well; a wait that is too long, and a turn that was
-// aborted, are answered with status timeout, which is not an error.
+// unknown is waited for as well; a wait that is too long, a turn that was aborted,
+// and one that the gateway leaves for its next start, are answered with status
+// timeout, which is not an error. A turn that ended before a restart is known.
 func (s *Service) AgentWait(ctx context.Context, _ *wire.Peer, params protocol.AgentWaitParams) (protocol.AgentWaitResult, error) {
 	timeout := waitDefault
 	if ms, ok := params.TimeoutMs.Get(); ok {

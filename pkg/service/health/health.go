@@ -107,7 +107,7 @@ func (s *Service) summarise(now time.Time) (protocol.HealthSummary, error) {
 	}
 	return protocol.HealthSummary{
 		Ok: true, Ts: now.UnixMilli(),
-		Channels: map[string]wire.Raw{}, ChannelOrder: []string{}, ChannelLabels: map[string]string{},
+		Channels: wire.Object("{}"), ChannelOrder: []string{}, ChannelLabels: map[string]string{},
 		HeartbeatSeconds: int64(heartbeatEvery.Seconds()), DefaultAgentID: s.cfg.DefaultAgentID,
 		Agents: []protocol.HealthAgent{{
 			AgentID: s.cfg.DefaultAgentID, IsDefault: true, Sessions: sessions,

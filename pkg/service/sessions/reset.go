@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -14,10 +15,11 @@ func (s *Service) SessionsReset(ctx context.Context, _ *wire.Peer, p protocol.Se
 	if err != nil {
 		return protocol.SessionsResetResult{}, err
 	}
-	if err := s.runs.EndSession(ctx, k.Full); err != nil {
-		return protocol.SessionsResetResult{}, err
-	}
-	e, err := s.sessions.Reset(ctx, k.Full)
+	var e session.Entry
+	err = s.runs.EndSession(ctx, k.Full, func() (err error) {
+		e, err = s.sessions.Reset(ctx, k.Full)
+		return err
+	})
 	if err != nil {
 		return protocol.SessionsResetResult{}, refusal(err)
 	}
@@ -35,10 +37,12 @@ func (s *Service) SessionsDelete(ctx context.Context, _ *wire.Peer, p protocol.S
 	if k.Full == s.sessions.MainKey() {
 		return protocol.SessionsDeleteResult{}, wire.Errorf(protocol.ErrorInvalidRequest, "Cannot delete the main session (%s).", k.Full)
 	}
-	if err := s.runs.EndSession(ctx, k.Full); err != nil {
-		return protocol.SessionsDeleteResult{}, err
-	}
-	deleted, archived, err := s.sessions.Delete(ctx, k.Full, p.DeleteTranscript.Or(true))
+	var deleted bool
+	var archived []string
+	err = s.runs.EndSession(ctx, k.Full, func() (err error) {
+		deleted, archived, err = s.sessions.Delete(ctx, k.Full, p.DeleteTranscript.Or(true))
+		return err
+	})
 	if err != nil {
 		return protocol.SessionsDeleteResult{}, err
 	}

@@ -37,10 +37,11 @@ type Sessions interface {
 }
 
 // Runs ends what a session is doing. EndSession aborts the runs of a canonical
-// key and returns when nothing of them is left, or with the UNAVAILABLE that the
-// client is told after 15 s of waiting. *task.Runs is one.
+// key, calls then when nothing of them is left and before a new one may begin, and
+// returns then's error; or it returns the UNAVAILABLE that the client is told after
+// 15 s of waiting. *task.Runs is one.
 type Runs interface {
-	EndSession(ctx context.Context, sessionKey string) error
+	EndSession(ctx context.Context, sessionKey string, then func() error) error
 }
 
 // Model is a model and its context window in tokens; what is not known is empty.

@@ -19,15 +19,18 @@ import (
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-// fakeRuns notes what it was asked to end and answers err.
+// fakeRuns notes what it was asked to end and answers err, or lets it happen.
 type fakeRuns struct {
 	ended []string
 	err   error
 }
 
-func (r *fakeRuns) EndSession(_ context.Context, key string) error {
+func (r *fakeRuns) EndSession(_ context.Context, key string, then func() error) error {
 	r.ended = append(r.ended, key)
-	return r.err
+	if r.err != nil {
+		return r.err
+	}
+	return then()
 }
 
 // room is the service over a real store.

@@ -3,8 +3,9 @@
 // and events are complete and agree with the rest, and what crosses the wire comes
 // with an example that is accepted and one that is refused.
 //
-// It does not ask which keywords are understood: package load does, so that schemas
-// from elsewhere can go through the generator without our manners. All problems are
+// Which keywords are understood is package load's to say, so that schemas from elsewhere
+// can go through the generator without our manners. The house does without those that
+// shape no type, because what a type cannot show a client has to be told some other way. All problems are
 // reported at once.
 package lint
 
@@ -98,6 +99,9 @@ func (h *house) def(d *load.Def) {
 
 // schema checks one schema object of the definition d.
 func (h *house) schema(d *load.Def, s *load.Schema) {
+	for _, u := range s.Unusual {
+		h.Addf(u.Pos, "%s", u.Text)
+	}
 	for _, p := range s.Properties {
 		if p.Schema.Description == "" {
 			h.Addf(p.Schema.Pos, "the property has no description")

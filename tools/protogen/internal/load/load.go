@@ -2,10 +2,10 @@
 // schema object, with its place, its keywords and its references followed, and one
 // entry for each method, event, scope and error code.
 //
-// It refuses every keyword outside the closed subset that the generator
-// understands, because a keyword that is ignored is a rule that nobody checks. What
-// a house additionally wants of its schemas (descriptions, examples, closed objects)
-// is package lint's business. All problems are reported at once, each with its file
+// It refuses every keyword that the generator does not understand, because a keyword
+// that is ignored is a rule that nobody checks. What a house additionally wants of its
+// schemas (a smaller subset, descriptions, examples, closed objects) is package lint's
+// business, so that schemas from elsewhere can be read as well (Roots). All problems are reported at once, each with its file
 // and JSON pointer.
 package load
 
@@ -75,6 +75,9 @@ type File struct {
 	Events  []*Event
 	// Protocol is x-protocol, or empty.
 	Protocol string
+	// Foreign tells that the file is a schema from elsewhere, which does not keep our
+	// manners: where a type has no good name, its text is checked instead.
+	Foreign bool
 	// Roles, Scopes, Errors, Details and Closes are the x- tables of that name.
 	Roles, Scopes, Errors, Details, Closes []*Entry
 }
@@ -180,7 +183,7 @@ func readFile(root *Value, problems *Problems) *File {
 			f.Doc = m.Value.Text
 		case "$defs":
 			for _, d := range m.Value.Members {
-				f.Defs = append(f.Defs, &Def{Name: d.Name, File: f, Schema: readSchema(d.Value, problems)})
+				f.Defs = append(f.Defs, &Def{Name: d.Name, File: f, Schema: problems.schema(d.Value)})
 			}
 		case "x-methods":
 			for _, e := range m.Value.Members {
@@ -227,27 +230,27 @@ func readTable(v *Value, problems *Problems) []*Entry {
 func (e *Entry) field(m Member, problems *Problems) {
 	switch m.Name {
 	case "doc", "meaning":
-		e.Doc = text(m.Value, problems)
+		e.Doc = problems.text(m.Value)
 	case "implies":
-		e.Implies = texts(m.Value, problems)
+		e.Implies = problems.texts(m.Value)
 	case "cause":
-		e.Cause = text(m.Value, problems)
+		e.Cause = problems.text(m.Value)
 	case "fix":
-		e.Fix = text(m.Value, problems)
+		e.Fix = problems.text(m.Value)
 	case "retryable":
-		e.Retryable = new(boolean(m.Value, problems))
+		e.Retryable = new(problems.boolean(m.Value))
 	case "error":
-		e.Error = text(m.Value, problems)
+		e.Error = problems.text(m.Value)
 	case "recommendedNextStep":
-		e.NextStep = text(m.Value, problems)
+		e.NextStep = problems.text(m.Value)
 	case "close":
-		e.Close = text(m.Value, problems)
+		e.Close = problems.text(m.Value)
 	case "code":
 		if e.Code = m.Value.Text; m.Value.Kind != Number {
 			problems.Addf(m.Value.Pos, "must be a number, is %s", m.Value.Kind)
 		}
 	case "reason":
-		e.Reason = new(text(m.Value, problems))
+		e.Reason = new(problems.text(m.Value))
 	case "x-since", "x-deprecated", "x-removed":
 	default:
 		problems.Addf(m.Value.Pos, "unknown key of a table entry")
@@ -259,31 +262,31 @@ func readMethod(m Member, problems *Problems) *Method {
 	for _, f := range m.Value.Members {
 		switch f.Name {
 		case "params":
-			e.Params = readSchema(f.Value, problems)
+			e.Params = problems.schema(f.Value)
 		case "ack":
-			e.Ack = readSchema(f.Value, problems)
+			e.Ack = problems.schema(f.Value)
 		case "result":
-			e.Result = readSchema(f.Value, problems)
+			e.Result = problems.schema(f.Value)
 		case "role":
-			e.Role = text(f.Value, problems)
+			e.Role = problems.text(f.Value)
 		case "scope":
-			e.Scope = text(f.Value, problems)
+			e.Scope = problems.text(f.Value)
 		case "idempotency":
-			e.Idempotency = text(f.Value, problems)
+			e.Idempotency = problems.text(f.Value)
 		case "replay":
-			e.Replay = text(f.Value, problems)
+			e.Replay = problems.text(f.Value)
 		case "reply":
-			e.Reply = text(f.Value, problems)
+			e.Reply = problems.text(f.Value)
 		case "validation":
-			e.Validation = text(f.Value, problems)
+			e.Validation = problems.text(f.Value)
 		case "listed":
-			e.Listed = boolean(f.Value, problems)
+			e.Listed = problems.boolean(f.Value)
 		case "since":
-			e.Since = text(f.Value, problems)
+			e.Since = problems.text(f.Value)
 		case "stability":
-			e.Stability = text(f.Value, problems)
+			e.Stability = problems.text(f.Value)
 		case "doc":
-			e.Doc = text(f.Value, problems)
+			e.Doc = problems.text(f.Value)
 		case "x-since", "x-deprecated", "x-removed":
 		default:
 			problems.Addf(f.Value.Pos, "unknown key of a method")
@@ -297,17 +300,17 @@ func readEvent(m Member, problems *Problems) *Event {
 	for _, f := range m.Value.Members {
 		switch f.Name {
 		case "payload":
-			e.Payload = readSchema(f.Value, problems)
+			e.Payload = problems.schema(f.Value)
 		case "audience":
-			e.Audience = texts(f.Value, problems)
+			e.Audience = problems.texts(f.Value)
 		case "stateVersion":
-			e.StateVersion = boolean(f.Value, problems)
+			e.StateVersion = problems.boolean(f.Value)
 		case "droppable":
-			e.Droppable = text(f.Value, problems)
+			e.Droppable = problems.text(f.Value)
 		case "since":
-			e.Since = text(f.Value, problems)
+			e.Since = problems.text(f.Value)
 		case "doc":
-			e.Doc = text(f.Value, problems)
+			e.Doc = problems.text(f.Value)
 		case "x-since", "x-deprecated", "x-removed":
 		default:
 			problems.Addf(f.Value.Pos, "unknown key of an event")
@@ -316,28 +319,33 @@ func readEvent(m Member, problems *Problems) *Event {
 	return e
 }
 
-func text(v *Value, problems *Problems) string {
+// schema reads a schema of one of our own files.
+func (p *Problems) schema(v *Value) *Schema {
+	return reader{Problems: p, dialect: Draft2020, index: newIndex()}.schema(v)
+}
+
+func (p *Problems) text(v *Value) string {
 	if v.Kind != String {
-		problems.Addf(v.Pos, "must be a string, is %s", v.Kind)
+		p.Addf(v.Pos, "must be a string, is %s", v.Kind)
 	}
 	return v.Text
 }
 
-func boolean(v *Value, problems *Problems) bool {
+func (p *Problems) boolean(v *Value) bool {
 	if v.Kind != Bool {
-		problems.Addf(v.Pos, "must be a boolean, is %s", v.Kind)
+		p.Addf(v.Pos, "must be a boolean, is %s", v.Kind)
 	}
 	return v.Bool
 }
 
-func texts(v *Value, problems *Problems) []string {
+func (p *Problems) texts(v *Value) []string {
 	if v.Kind != Array {
-		problems.Addf(v.Pos, "must be an array of strings, is %s", v.Kind)
+		p.Addf(v.Pos, "must be an array of strings, is %s", v.Kind)
 		return nil
 	}
 	list := []string{}
 	for _, item := range v.Items {
-		list = append(list, text(item, problems))
+		list = append(list, p.text(item))
 	}
 	return list
 }

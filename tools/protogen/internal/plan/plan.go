@@ -198,6 +198,12 @@ func (p *planner) claim(name string, pos load.Pos) {
 	p.names[name] = pos
 }
 
+// taken reports whether a name of the generated package is taken.
+func (p *planner) taken(name string) bool {
+	_, taken := p.names[name]
+	return taken
+}
+
 // claimDerived takes the names that are made from others.
 func (p *planner) claimDerived(pkg *Package) {
 	for _, d := range pkg.Domains {

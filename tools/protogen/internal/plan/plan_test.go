@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -52,8 +53,12 @@ func TestRefused(t *testing.T) {
 		{"version in two files", map[string]string{"a.json": `{"x-protocol":1}`, "b.json": `{"x-protocol":1}`}, "b.json#/x-protocol: x-protocol stands in two files"},
 		{"params that are no reference", map[string]string{"a.json": `{"$defs":{"A":` + object + `},"x-methods":{"m":{"params":{"type":"object"},"result":{"$ref":"#/$defs/A"}}}}`},
 			"a.json#/x-methods/m: params must be a $ref to a definition"},
-		{"variant without the discriminator", map[string]string{"a.json": `{"$defs":{"A":` + object + `,"U":{"x-discriminator":"type","anyOf":[{"$ref":"#/$defs/A"}, {"$ref":"#/$defs/A"}]}}}`},
-			"a.json#/$defs/U: variant A has no string const \"type\""},
+		{"variant without the discriminator", map[string]string{"a.json": `{"$defs":{"A":` + object + `,"B":` + object + `,"U":{"x-discriminator":"type","anyOf":[{"$ref":"#/$defs/A"}, {"$ref":"#/$defs/B"}]}}}`},
+			"a.json#/$defs/U: variant A has no string const \"type\"\na.json#/$defs/U: variant B has no string const \"type\""},
+		{"variant that does not require the discriminator", map[string]string{"a.json": `{"$defs":{"A":` + strings.Replace(object, `"required":["k"],`, "", 1) + `,"B":` + object + `,"U":{"x-discriminator":"k","anyOf":[{"$ref":"#/$defs/A"},{"$ref":"#/$defs/B"}]}}}`},
+			"a.json#/$defs/U: variant A does not require \"k\"\na.json#/$defs/U: two variants have k \"x\""},
+		{"a member with the name of a method", map[string]string{"a.json": `{"$defs":{"A":{"type":"object","properties":{"append-json":{"type":"string"}}}}}`},
+			"a.json#/$defs/A/properties/append-json: the field name AppendJSON is already taken"},
 		{"two variants with one tag", map[string]string{"a.json": `{"$defs":{"A":` + object + `,"B":` + object + `,"U":{"x-discriminator":"k","anyOf":[{"$ref":"#/$defs/A"},{"$ref":"#/$defs/B"}]}}}`},
 			"a.json#/$defs/U: two variants have k \"x\""},
 		{"a type that holds itself", map[string]string{"a.json": `{"$defs":{"A":{"type":"object","properties":{"b":{"$ref":"#/$defs/B"}}},"B":{"type":"object","properties":{"a":{"$ref":"#/$defs/A"}}}}}`},
@@ -78,6 +83,10 @@ func TestKinds(t *testing.T) {
 		`{"type":"array"}`: Array, `{"type":"array","items":{"type":"string"}}`: Array,
 		`{"type":"object"}`: Object, `{"type":"object","properties":{"a":{}}}`: Object, `{"type":"object","additionalProperties":{"type":"string"}}`: Map,
 		`{"type":"object","patternProperties":{"^(.*)$":{}}}`: Map, `{"type":"object","patternProperties":{"^a":{}}}`: Checked,
+		`{"const":"a","minLength":1}`: Checked, `{"enum":["a"],"maxLength":1}`: Checked, `{"anyOf":[{"const":"a","maxLength":1},{"const":"b"}]}`: Checked,
+		`{"oneOf":[{"const":"a"},{"const":"a"}]}`: Checked, `{"oneOf":[{"type":"null"},{}]}`: Checked, `{"oneOf":[{"type":"null"},{"enum":[null]}]}`: Checked,
+		`{"type":["string","null"],"enum":["a"]}`: Checked, `{"type":["string","null"],"const":"a"}`: Checked, `{"type":["null","null"]}`: Checked,
+		`{"type":"string","minimum":1}`: String, `{"not":{}}`: Checked, `{"type":"object","minProperties":1}`: Checked, `false`: Checked,
 		`{"type":"object","required":["b"],"properties":{"a":{}}}`: Checked, `{"type":"object","properties":{"a":{}},"additionalProperties":{"type":"string"}}`: Checked,
 	} {
 		pkg, err := Make(model(t, map[string]string{"a.json": `{"$defs":{"A":` + schema + `}}`}))

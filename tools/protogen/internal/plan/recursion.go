@@ -17,8 +17,12 @@ func (p *planner) embeds(def *Def, open, done map[*Def]bool) {
 		return
 	}
 	if open[def] {
-		p.problems.Addf(def.Type.Schema.Pos, "the type %s holds itself: put a list, a map or a union between", def.Name)
 		done[def] = true
+		if def.Domain.File.Foreign {
+			def.Type.Kind = Checked
+			return
+		}
+		p.problems.Addf(def.Type.Schema.Pos, "the type %s holds itself: put a list, a map or a union between", def.Name)
 		return
 	}
 	open[def] = true

@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/coderclaw/gateway/tools/protogen/internal/load"
 )
 
@@ -14,13 +17,15 @@ func (p *planner) shape(s *load.Schema, name string, root bool) *Type {
 		return t
 	case s.Ref != "", s.Unknown():
 		t.Kind = Untyped
+	case s.Rare != nil:
+		t.Kind = Checked
 	case s.Const != nil:
 		p.literal(t)
 	case s.Enum != nil:
 		p.enum(t, name, s.Enum)
 	case s.AnyOf != nil, s.OneOf != nil:
 		return p.union(t, name)
-	case len(s.Types) == 2 && (s.Types[0] == "null" || s.Types[1] == "null"):
+	case len(s.Types) == 2 && (s.Types[0] == "null") != (s.Types[1] == "null"):
 		return p.typeOrNull(t, name)
 	case s.Type() == "object":
 		p.object(t, name, root)
@@ -37,6 +42,9 @@ func (p *planner) shape(s *load.Schema, name string, root bool) *Type {
 
 // hoist gives an unnamed type a definition of its own, called after its parent.
 func (p *planner) hoist(t *Type, name string) *Type {
+	for p.domain.File.Foreign && p.taken(name) {
+		name += "_"
+	}
 	t.Name = name
 	def := &Def{Name: name, Domain: p.domain, Inline: true, Type: t}
 	p.claim(name, t.Schema.Pos)
@@ -57,30 +65,15 @@ func (p *planner) scalar(t *Type) {
 	default:
 		t.Kind = Checked
 	}
-	if t.Kind != Checked && len(foreign(t.Schema)) > 0 {
-		t.Kind = Checked
-	}
 }
 
-// foreign returns keywords that do not belong to the scalar's own type. They rule
-// nothing, so they hint at a mistake, but they are legal.
-func foreign(s *load.Schema) []string {
-	var list []string
-	for _, m := range s.Value.Members {
-		switch m.Name {
-		case "properties", "required", "additionalProperties", "patternProperties", "items", "minItems", "maxItems":
-			list = append(list, m.Name)
-		}
-	}
-	return list
-}
-
+// literal makes a Literal of a string, a boolean or a small integer.
 func (p *planner) literal(t *Type) {
 	t.Kind = Literal
 	types := t.Schema.Types
 	kind := map[load.Kind]Kind{load.String: String, load.Bool: Boolean, load.Number: Integer}[t.Schema.Const.Kind]
 	plain := len(types) == 0 || len(types) == 1 && types[0] == map[Kind]string{String: "string", Boolean: "boolean", Integer: "integer"}[kind]
-	if kind == 0 || !plain || kind == Integer && !isInt(t.Schema.Const.Text) {
+	if kind == 0 || !plain || !t.Schema.Only("type", "const") || kind == Integer && !isInt(t.Schema.Const.Text) {
 		t.Kind = Checked
 		return
 	}
@@ -99,15 +92,31 @@ func isInt(text string) bool {
 // enum makes an Enum of string values; other values are checked only.
 func (p *planner) enum(t *Type, name string, values []*load.Value) {
 	t.Kind = Enum
-	if ty := t.Schema.Type(); ty != "string" && len(t.Schema.Types) > 0 {
+	if ty := t.Schema.Type(); ty != "string" && len(t.Schema.Types) > 0 || !t.Schema.Only("type", "enum") {
 		t.Kind = Checked
+		return
 	}
 	for _, v := range values {
 		if v.Kind != load.String {
 			t.Kind = Checked
 			return
 		}
-		t.Values = append(t.Values, EnumValue{v.Text, name + GoName(v.Text)})
+	}
+	p.values(t, name, values)
+}
+
+// values names the values of an enum. A schema from elsewhere may have values that no
+// names can tell apart.
+func (p *planner) values(t *Type, name string, values []*load.Value) {
+	named := map[string]bool{}
+	for _, v := range values {
+		value := EnumValue{v.Text, name + GoName(v.Text)}
+		if p.domain.File.Foreign && (named[value.GoName] || !tagSafe(v.Text)) {
+			t.Kind, t.Values = Checked, nil
+			return
+		}
+		named[value.GoName] = true
+		t.Values = append(t.Values, value)
 	}
 }
 
@@ -122,13 +131,15 @@ func (p *planner) union(t *Type, name string) *Type {
 	var rest []*load.Schema
 	null := false
 	for _, b := range branches {
-		if b.Type() == "null" && b.Const == nil {
+		if b.Type() == "null" && b.Only("type") {
 			null = true
 			continue
 		}
 		rest = append(rest, b)
 	}
-	if !onlyUnion(s) || len(rest) == 0 {
+	oneNull := len(branches)-len(rest) <= 1 && !slices.ContainsFunc(rest, acceptsNull)
+	alone := len(branches) == 1 && branches[0].To == nil && constStrings(rest) == nil
+	if !s.Only("anyOf") && !s.Only("oneOf") || len(rest) == 0 || exclusive && null && !oneNull || alone {
 		t.Kind = Checked
 		return p.hoistUnless(t, name)
 	}
@@ -150,6 +161,18 @@ func (p *planner) union(t *Type, name string) *Type {
 	return t
 }
 
+// acceptsNull reports whether null may fit s.
+func acceptsNull(s *load.Schema) bool {
+	s = s.Follow()
+	switch {
+	case len(s.Types) > 0:
+		return slices.Contains(s.Types, "null")
+	case s.Const != nil:
+		return s.Const.Kind == load.Null
+	}
+	return true
+}
+
 // nullableSuffix keeps the name of a nullable definition apart from its value's.
 func nullableSuffix(s *load.Schema) string {
 	if s.Name != "" {
@@ -168,15 +191,13 @@ func (p *planner) hoistUnless(t *Type, name string) *Type {
 
 // choice classifies the branches of a union that are not null.
 func (p *planner) choice(t *Type, name string, rest []*load.Schema, exclusive bool) *Type {
-	if values := constStrings(rest); values != nil {
+	if values := constStrings(rest); values != nil && !(exclusive && repeats(values)) {
 		t.Kind = Enum
-		for _, v := range values {
-			t.Values = append(t.Values, EnumValue{v.Text, name + GoName(v.Text)})
-		}
+		p.values(t, name, values)
 		return t
 	}
 	if len(rest) == 1 {
-		return p.shape(rest[0], name, t.Schema.Name != "" && rest[0].Ref == "" && len(t.Schema.AnyOf)+len(t.Schema.OneOf) == 1)
+		return p.shape(rest[0], name+nullableSuffix(t.Schema), false)
 	}
 	if objects(rest) && (!exclusive || t.Schema.Discriminator != "") {
 		t.Kind, t.Discriminator = Union, t.Schema.Discriminator
@@ -199,7 +220,7 @@ func (p *planner) choice(t *Type, name string, rest []*load.Schema, exclusive bo
 func constStrings(branches []*load.Schema) []*load.Value {
 	var list []*load.Value
 	for _, b := range branches {
-		if b.Const == nil || b.Const.Kind != load.String || len(b.Types) > 0 && b.Type() != "string" {
+		if b.Const == nil || b.Const.Kind != load.String || len(b.Types) > 0 && b.Type() != "string" || !b.Only("type", "const") {
 			return nil
 		}
 		list = append(list, b.Const)
@@ -207,15 +228,28 @@ func constStrings(branches []*load.Schema) []*load.Value {
 	return list
 }
 
-// objects reports whether every branch refers to a definition that is an object or
-// again a union of objects.
+func repeats(values []*load.Value) bool {
+	seen := map[string]bool{}
+	for _, v := range values {
+		if seen[v.Text] {
+			return true
+		}
+		seen[v.Text] = true
+	}
+	return false
+}
+
+// objects reports whether every branch refers to a definition of its own that is an
+// object or again a union of objects.
 func objects(branches []*load.Schema) bool {
+	seen := map[*load.Def]bool{}
 	for _, b := range branches {
-		if b.To == nil {
+		if b.To == nil || seen[b.To] {
 			return false
 		}
+		seen[b.To] = true
 		target := b.Follow()
-		if target.AnyOf != nil && objects(target.AnyOf) {
+		if target.AnyOf != nil && target.Only("anyOf") && objects(target.AnyOf) {
 			continue
 		}
 		if target.Type() != "object" || len(target.Properties) == 0 {
@@ -228,24 +262,19 @@ func objects(branches []*load.Schema) bool {
 func allStrings(branches []*load.Schema) bool {
 	for _, b := range branches {
 		isConst := b.Const != nil && b.Const.Kind == load.String
-		if b.Type() != "string" && !(isConst && len(b.Types) == 0) || b.Ref != "" || b.Enum != nil {
+		if b.Type() != "string" && !(isConst && len(b.Types) == 0) || !b.Only("type", "const", "string") {
 			return false
 		}
 	}
 	return true
 }
 
-// onlyUnion reports whether s has no rule beside anyOf or oneOf.
-func onlyUnion(s *load.Schema) bool {
-	plain := *s
-	plain.AnyOf, plain.OneOf = nil, nil
-	return plain.Unknown() && (s.AnyOf == nil || s.OneOf == nil)
-}
-
-// typeOrNull reads {"type": ["string", "null"], ...}: the other keywords bind the
-// value that is not null, and a rule that speaks of null too is checked only.
+// typeOrNull reads {"type": ["string", "null"], ...}: the other keywords bind the value
+// that is not null.
 func (p *planner) typeOrNull(t *Type, name string) *Type {
 	plain := *t.Schema
+	name += nullableSuffix(t.Schema)
+	plain.Name = ""
 	plain.Types = []string{t.Schema.Types[0]}
 	if plain.Types[0] == "null" {
 		plain.Types[0] = t.Schema.Types[1]
@@ -279,8 +308,33 @@ func (p *planner) object(t *Type, name string, root bool) {
 		t.Kind = Checked
 	default:
 		t.Kind, t.Open = Object, !s.Closed
+		if p.domain.File.Foreign && !nameable(s) {
+			t.Kind = Checked
+			return
+		}
 		p.fields(t, name)
 	}
+}
+
+// methodNames are the Go names that every struct's methods take.
+var methodNames = []string{"AppendJSON", "MarshalJSON", "UnmarshalJSON"}
+
+// nameable reports whether the members of an object from elsewhere can be fields.
+func nameable(s *load.Schema) bool {
+	taken := map[string]bool{}
+	for _, prop := range s.Properties {
+		name := GoName(prop.Name)
+		if taken[name] || slices.Contains(methodNames, name) || !tagSafe(prop.Name) {
+			return false
+		}
+		taken[name] = true
+	}
+	return true
+}
+
+// tagSafe reports whether a name can stand in a struct tag as it is.
+func tagSafe(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !isAlnum(byte(min(r, 0x7f))) && !strings.ContainsRune("_-.$ ", r) })
 }
 
 // requiredNamed reports whether every required member is a property.
@@ -309,7 +363,7 @@ func (p *planner) fields(t *Type, name string) {
 		for _, r := range t.Schema.Required {
 			f.Required = f.Required || r == prop.Name
 		}
-		if taken[f.GoName] {
+		if taken[f.GoName] || slices.Contains(methodNames, f.GoName) {
 			p.problems.Addf(prop.Schema.Pos, "the field name %s is already taken", f.GoName)
 		}
 		taken[f.GoName] = true
@@ -330,6 +384,9 @@ func (p *planner) variants(def *Def) {
 		if tag == nil || tag.Follow().Const == nil || tag.Follow().Const.Kind != load.String {
 			p.problems.Addf(t.Schema.Pos, "variant %s has no string const %q", v.To.Name, t.Discriminator)
 			continue
+		}
+		if !slices.Contains(v.To.Type.Schema.Required, t.Discriminator) {
+			p.problems.Addf(t.Schema.Pos, "variant %s does not require %q", v.To.Name, t.Discriminator)
 		}
 		v.Tag = tag.Follow().Const.Text
 		if seen[v.Tag] {

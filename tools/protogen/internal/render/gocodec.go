@@ -24,7 +24,7 @@ func goCodec(d *plan.Domain) ([]byte, error) {
 		c.encode(def)
 	}
 	for _, pattern := range sorted(c.patterns) {
-		p.f("var %s = regexp.MustCompile(%s)\n", c.patterns[pattern], strconv.Quote(pattern))
+		p.f("var %s = %s\n", c.patterns[pattern], matcher(pattern))
 	}
 	return p.done()
 }
@@ -209,6 +209,10 @@ func (c *codec) read(t *plan.Type, dst string) {
 	case plan.Array:
 		c.array(t, dst)
 	case plan.Map:
+		if untypedRecord(t) {
+			refuse("d.Object(&"+dst+")", nil)
+			return
+		}
 		c.mapping(t, dst)
 	default:
 		panic(fmt.Sprintf("kind %d of %s has no place inside another type", t.Kind, t.Schema.Pos))

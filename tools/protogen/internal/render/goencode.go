@@ -31,7 +31,11 @@ func (c *codec) encode(def *plan.Def) {
 		c.write(t, "v.Null")
 		c.f("return b")
 	case plan.Array, plan.Map:
-		c.write(t, "v")
+		x := "v"
+		if untypedRecord(t) {
+			x = "wire.Object(v)" // a definition's own type
+		}
+		c.write(t, x)
 		c.f("return b")
 	default:
 		c.write(t, goType(t)+"(v)")
@@ -128,6 +132,10 @@ func (c *codec) write(t *plan.Type, x string) {
 		c.f("}")
 		c.f("b = append(b, ']')")
 	case plan.Map:
+		if untypedRecord(t) {
+			c.f("b = wire.AppendObject(b, %s)", x)
+			return
+		}
 		key := c.name("k")
 		c.f("b = append(b, '{')")
 		c.f("for _, %s := range wire.SortedKeys(%s) {", key, x)

@@ -26,6 +26,9 @@ func goType(t *plan.Type) string {
 	case plan.Array:
 		return "[]" + goType(t.Elem)
 	case plan.Map:
+		if untypedRecord(t) {
+			return "wire.Object"
+		}
 		return "map[string]" + goType(t.Elem)
 	case plan.Nullable:
 		return "wire.Null[" + goType(t.Elem) + "]"
@@ -77,6 +80,12 @@ func nilable(t *plan.Type) bool {
 		return nilable(t.To.Type)
 	}
 	return false
+}
+
+// untypedRecord reports whether t is a map of values that have no type, which Go
+// keeps as text: most go from one side to the other without being looked at.
+func untypedRecord(t *plan.Type) bool {
+	return t.Kind == plan.Map && t.Elem.Kind == plan.Untyped
 }
 
 // underlying returns the Go type that a declared type stands on.

@@ -1,6 +1,7 @@
-// Package render prints the plan: Go for gen/protocol, the manifest and the
-// reference page. Each renderer returns whole files as bytes and touches no disk,
-// so that a check can compare them with what is committed.
+// Package render prints the plan: Go for gen/protocol, TypeScript for clients/web, Swift
+// for clients/swift, the manifest and the reference page. Each renderer returns whole
+// files as bytes and touches no disk, so that a check can compare them with what is
+// committed.
 //
 // Output depends on the plan alone: no clock, no path, no map order. Go files are
 // formatted before they are returned, so a renderer that prints nonsense fails here.
@@ -10,6 +11,7 @@ import (
 	"bytes"
 	"fmt"
 	"go/format"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -18,6 +20,27 @@ import (
 
 // Files renders everything: generated text by its path below the repository root.
 func Files(pkg *plan.Package) (map[string][]byte, error) {
+	out, err := Go(pkg)
+	if err != nil {
+		return nil, err
+	}
+	ts, err := typeScript(pkg)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(out, ts)
+	models, err := swiftPackage(pkg)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(out, models)
+	out["gen/manifest.json"] = manifest(pkg)
+	out["gen/reference.md"] = reference(pkg)
+	return out, nil
+}
+
+// Go renders the Go package alone.
+func Go(pkg *plan.Package) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	add := func(path string, text []byte, err error) error {
 		if err != nil {
@@ -60,8 +83,6 @@ func Files(pkg *plan.Package) (map[string][]byte, error) {
 	if err := add("gen/protocol/client.gen.go", text, err); err != nil {
 		return nil, err
 	}
-	out["gen/manifest.json"] = manifest(pkg)
-	out["gen/reference.md"] = reference(pkg)
 	return out, nil
 }
 

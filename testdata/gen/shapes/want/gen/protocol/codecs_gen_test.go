@@ -8,6 +8,8 @@ import (
 
 // codecs goes through every definition: each entry decodes, encodes and compares.
 var codecs = map[string]anyCodec{
+	"Aged":    of(protocol.CodecAged),
+	"Awkward": of(protocol.CodecAwkward),
 	"ById":    of(protocol.CodecById),
 	"ByName":  of(protocol.CodecByName),
 	"Circle":  of(protocol.CodecCircle),
@@ -24,4 +26,5 @@ var codecs = map[string]anyCodec{
 	"Shape":   of(protocol.CodecShape),
 	"Size":    of(protocol.CodecSize),
 	"Square":  of(protocol.CodecSquare),
+	"Word":    of(protocol.CodecWord),
 }

@@ -49,6 +49,8 @@ func Events() []wire.EventInfo {
 // Definitions returns the name of every definition of the schema, sorted, in a fresh slice.
 func Definitions() []string {
 	return []string{
+		"Aged",
+		"Awkward",
 		"ById",
 		"ByName",
 		"Circle",
@@ -65,6 +67,7 @@ func Definitions() []string {
 		"Shape",
 		"Size",
 		"Square",
+		"Word",
 	}
 }
 
@@ -73,6 +76,10 @@ func Definitions() []string {
 func Validate(def string, raw []byte) error {
 	var err error
 	switch def {
+	case "Aged":
+		_, err = DecodeAged(raw)
+	case "Awkward":
+		_, err = DecodeAwkward(raw)
 	case "ById":
 		_, err = DecodeById(raw)
 	case "ByName":
@@ -105,6 +112,8 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeSize(raw)
 	case "Square":
 		_, err = DecodeSquare(raw)
+	case "Word":
+		_, err = DecodeWord(raw)
 	default:
 		err = fmt.Errorf("no definition is called %q", def)
 	}
@@ -114,6 +123,10 @@ func Validate(def string, raw []byte) error {
 // rule finds the rules of a definition by name: the rules refer to each other so.
 func rule(def string) *wire.Rule {
 	switch def {
+	case "Aged":
+		return &ruleAged
+	case "Awkward":
+		return &ruleAwkward
 	case "ById":
 		return &ruleById
 	case "ByName":
@@ -146,6 +159,8 @@ func rule(def string) *wire.Rule {
 		return &ruleSize
 	case "Square":
 		return &ruleSquare
+	case "Word":
+		return &ruleWord
 	}
 	return nil
 }

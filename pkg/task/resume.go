@@ -1,0 +1,251 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/store"
+)
+
+// attemptsMax is how many lives of the gateway may end with the same run under way
+// before it is closed as interrupted.
+const attemptsMax = 10
+
+// load takes the runs that an earlier life has left into the registry, in the order
+// of their acceptance. From then on they can be asked for, waited for and aborted;
+// their inputs stay on disk until their turn.
+func (r *Runs) load() error {
+	var list []record
+	err := r.db.View(func(tx *store.Tx) (err error) {
+		list, err = r.ledger.live(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, rec := range list {
+		run := newRun(r, Request{
+			Principal:     rec.Principal,
+			Namespace:     rec.Namespace,
+			Key:           rec.Key,
+			SessionKey:    rec.SessionKey,
+			RawSessionKey: rec.RawSessionKey,
+			Timeout:       time.Duration(rec.TimeoutMs) * time.Millisecond,
+		}, rec.key())
+		copy(run.paramsHash[:], rec.ParamsHash)
+		run.acceptedAt = time.UnixMilli(rec.AcceptedAt)
+		run.sessionID, run.messageID = rec.SessionID, rec.MessageID
+		run.isCommand, run.inputBytes = rec.Command, rec.InputBytes
+		run.resumed, run.attempts = true, rec.Attempts
+		close(run.accepted)
+		r.mu.Lock()
+		r.enterLocked(run)
+		r.resumable = append(r.resumable, run)
+		r.mu.Unlock()
+		if !run.isCommand {
+			r.joinLane(run)
+		}
+	}
+	return nil
+}
+
+// resume begins the runs that an earlier life has left.
+func (r *Runs) resume() {
+	if n := r.launch(true); n > 0 {
+		r.log.Info("runs of an earlier life begin again", "count", n)
+	}
+}
+
+// launch gives each run that an earlier life has left its goroutine, once, and
+// releases it unless the registry is closing: then it only ends.
+func (r *Runs) launch(release bool) int {
+	r.mu.Lock()
+	runs := r.resumable
+	r.resumable = nil
+	r.mu.Unlock()
+	for _, run := range runs {
+		if release {
+			run.Release()
+		}
+		go run.loop()
+	}
+	return len(runs)
+}
+
+// admit waits until few enough resumed turns run, so that a start after a crash
+// does not ask the model for everything at once. Turns of this life need no
+// admission. It reports false when the run is aborted first.
+func (run *Run) admit() bool {
+	if !run.resumed {
+		return true
+	}
+	select {
+	case run.runs.resumeSlots <- struct{}{}:
+		run.admitted = true
+		return run.ctx.Err() == nil
+	case <-run.ctx.Done():
+		return false
+	}
+}
+
+// dismiss gives the run's admission back.
+func (run *Run) dismiss() {
+	if run.admitted {
+		<-run.runs.resumeSlots
+	}
+}
+
+// reopen makes a run of an earlier life ready to begin again. It reports false when
+// the run must not, and has ended it then.
+func (run *Run) reopen() bool {
+	if !run.resumed {
+		return true
+	}
+	said, found, err := run.leftBehind()
+	switch {
+	case errors.Is(err, errGone):
+		run.endWithError(protocol.DetailShuttingDown, err) // the new transcript is not its place
+		return false
+	case err != nil:
+		run.fail(protocol.DetailInternal, err)
+		return false
+	case found:
+		run.closeWith(said)
+		return false
+	case run.attempts >= attemptsMax:
+		run.runs.log.Error("run given up: the gateway has died during each of its attempts",
+			"runId", run.ID(), "attempts", run.attempts)
+		run.fail(protocol.DetailShuttingDown, errShutdown)
+		return false
+	}
+	var in input
+	err = run.runs.db.View(func(tx *store.Tx) (err error) {
+		in, err = run.runs.ledger.input(tx, run.key)
+		return err
+	})
+	if err != nil {
+		run.fail(protocol.DetailInternal, fmt.Errorf("the stored message could not be read: %w", err))
+		return false
+	}
+	q := &run.req
+	q.AgentID, q.Message, q.Images, q.Thinking, q.System = in.AgentID, in.Message, in.Images, in.Thinking, in.System
+	if run.isCommand {
+		run.command, _ = commandIn(q.Message)
+	}
+	run.runs.log.Info("run begins again", "runId", run.ID(), "sessionKey", q.SessionKey, "attempts", run.attempts)
+	return true
+}
+
+// errGone says that the transcript which holds the run's question has left its
+// session. Sessions end their runs before they are reset, so this takes a backup or
+// a hand in the database.
+var errGone = errors.New("the session has begun anew since this message")
+
+// leftBehind returns what an earlier attempt has put into the transcript. This
+// package stores a reply together with the outcome, so there is none after a
+// crash of its own; whoever stores parts of a reply as they come finds them closed
+// here.
+func (run *Run) leftBehind() (said session.Message, found bool, err error) {
+	entry, _, err := run.runs.sessions.Get(run.req.SessionKey)
+	if err != nil {
+		return said, false, fmt.Errorf("the session could not be read: %w", err)
+	}
+	if entry.SessionID != run.sessionID {
+		return said, false, errGone
+	}
+	history, err := run.runs.sessions.History(run.req.SessionKey, contextMessagesMax)
+	if err != nil {
+		return said, false, fmt.Errorf("the conversation could not be read: %w", err)
+	}
+	// Another run may have had the id before: only what follows the question counts.
+	asked := slices.IndexFunc(history, func(m session.Message) bool { return m.ID == run.messageID })
+	for _, m := range history[asked+1:] {
+		if m.Role == "assistant" && m.RunID == run.ID() {
+			return m, true, nil
+		}
+	}
+	return said, false, nil
+}
+
+// closeWith ends the run with what an earlier attempt has said.
+func (run *Run) closeWith(m session.Message) {
+	run.stream.text = visible(m.Text)
+	out := Outcome{
+		State: StateFinal, Text: run.stream.text, StopReason: m.StopReason, Provider: m.Provider, Model: m.Model,
+		Usage: agentUsage(m.Usage), Silent: IsSilent(m.Text), SessionID: run.sessionID,
+	}
+	switch {
+	case m.Aborted:
+		out.State, out.StopReason = StateAborted, m.AbortOrigin
+	case m.ErrorMessage != "" || m.StopReason == stopError:
+		out.State, out.StopReason = StateError, ""
+		out.Error, out.Detail = orElse(m.ErrorMessage, errShutdown.Error()), protocol.DetailShuttingDown
+	}
+	e := ending{outcome: out}
+	run.persistOrKeep(&e)
+	defer close(run.terminal)
+	out = run.settle(e.outcome)
+	switch {
+	case out.State == StateAborted:
+		run.emitAborted(out.StopReason)
+	case out.State == StateError:
+		run.emitError(out.Error, out.EndedAt)
+	case m.Injected:
+		run.emitCommandFinal(m)
+	default:
+		run.emitFinal(out)
+	}
+}
+
+// suspend leaves a run that has said nothing to the next life of the gateway. It
+// has no terminal event in this one.
+func (run *Run) suspend() {
+	r := run.runs
+	if run.begun {
+		err := run.update(func(tx *store.Tx) error { return r.ledger.putBack(tx, run.key) })
+		if err != nil {
+			r.log.Warn("run not put back; it begins again all the same", "runId", run.ID(), "err", err)
+		}
+	}
+	r.mu.Lock()
+	run.suspended = true
+	run.outcome = Outcome{State: StateSuspended, Error: errSuspended.Error(), Detail: protocol.DetailShuttingDown, SessionID: run.sessionID}
+	r.mu.Unlock()
+	r.log.Info("run left for the next start", "runId", run.ID(), "sessionKey", run.req.SessionKey)
+	close(run.terminal)
+}
+
+// update runs fn in a transaction that outlives the run's own context: that is
+// when it matters.
+func (run *Run) update(fn func(*store.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	return run.runs.db.Update(ctx, fn)
+}
+
+// saveOutcomes writes the outcomes that the disk has refused so far.
+func (r *Runs) saveOutcomes(ctx context.Context) {
+	r.mu.Lock()
+	unsaved := r.unsaved
+	r.mu.Unlock()
+	for _, run := range unsaved {
+		out, _ := run.Outcome()
+		err := r.db.Update(ctx, func(tx *store.Tx) error { return r.ledger.finish(tx, run.key, out) })
+		if err != nil {
+			r.log.Warn("outcome still not stored", "runId", run.ID(), "err", err)
+			return
+		}
+		r.mu.Lock()
+		r.unsaved = without(r.unsaved, run)
+		run.unsaved = false
+		if run.left {
+			r.forgetLocked(run)
+		}
+		r.mu.Unlock()
+	}
+}
