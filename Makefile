@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build gen check-gen compat lint fmt test test-clients web swift soak bench budget clean
+.PHONY: help run build gen check-gen compat lint fmt test test-clients web swift conformance soak bench budget clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ clients/web/node_modules/.package-lock.json: clients/web/package.json clients/we
 
 swift: ## build and test the Swift package (sets up Swift 6 on Debian if there is none: 3.4 GB below .cache, once)
 	tools/swift/run.sh
+
+conformance: build ## grade our own gateway with the conformance runner, process against process
+	tools/conformance.sh
 
 soak: ## the long forms of the proofs: fuzzing, kill rounds, repeated contracts
 	tools/soak.sh

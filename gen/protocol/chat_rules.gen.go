@@ -20,7 +20,7 @@ var ruleChatContentType = wire.Rule{AnyOf: []wire.Rule{
 	{Types: []string{"string"}, Const: `"toolCall"`},
 }}
 
-var ruleChatContent = wire.Rule{Types: []string{"object"}, Required: []string{"type"}, Properties: []wire.PropertyRule{
+var ruleChatContent = wire.Rule{Types: []string{"object"}, Required: []string{"type"}, Additional: &wire.Rule{}, Properties: []wire.PropertyRule{
 	{Name: "type", Rule: wire.Rule{Ref: "ChatContentType"}},
 	{Name: "text", Rule: wire.Rule{Types: []string{"string"}}},
 	{Name: "mimeType", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
@@ -93,7 +93,7 @@ var ruleChatHistoryResult = wire.Rule{Types: []string{"object"}, Required: []str
 	{Name: "verboseLevel", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 }}
 
-var ruleChatAttachment = wire.Rule{Types: []string{"object"}, Properties: []wire.PropertyRule{
+var ruleChatAttachment = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}, Properties: []wire.PropertyRule{
 	{Name: "type", Rule: wire.Rule{Types: []string{"string"}}},
 	{Name: "mimeType", Rule: wire.Rule{Types: []string{"string"}}},
 	{Name: "fileName", Rule: wire.Rule{Types: []string{"string"}}},

@@ -54,6 +54,40 @@ func (c Client) ChatSend(ctx context.Context, params ChatSendParams) (ChatSendRe
 	return wire.Call(ctx, c.Caller, MethodChatSend, params)
 }
 
+// DevicePairApprove calls device.pair.approve: Grants what a device asks for, if the caller holds
+// all of it.
+func (c Client) DevicePairApprove(ctx context.Context, params DevicePairApproveParams) (DevicePairApproveResult, error) {
+	return wire.Call(ctx, c.Caller, MethodDevicePairApprove, params)
+}
+
+// DevicePairList calls device.pair.list: The devices that are paired and those that ask to be.
+func (c Client) DevicePairList(ctx context.Context, params DevicePairListParams) (DevicePairListResult, error) {
+	return wire.Call(ctx, c.Caller, MethodDevicePairList, params)
+}
+
+// DevicePairReject calls device.pair.reject: Removes a device's request. The device may ask again.
+func (c Client) DevicePairReject(ctx context.Context, params DevicePairRejectParams) (DevicePairRejectResult, error) {
+	return wire.Call(ctx, c.Caller, MethodDevicePairReject, params)
+}
+
+// DevicePairRemove calls device.pair.remove: Forgets a paired device, its tokens and its requests,
+// and closes its connections.
+func (c Client) DevicePairRemove(ctx context.Context, params DevicePairRemoveParams) (DevicePairRemoveResult, error) {
+	return wire.Call(ctx, c.Caller, MethodDevicePairRemove, params)
+}
+
+// DeviceTokenRevoke calls device.token.revoke: Ends all tokens of a device in a role and closes
+// its connections in that role.
+func (c Client) DeviceTokenRevoke(ctx context.Context, params DeviceTokenRevokeParams) (DeviceTokenRevokeResult, error) {
+	return wire.Call(ctx, c.Caller, MethodDeviceTokenRevoke, params)
+}
+
+// DeviceTokenRotate calls device.token.rotate: Replaces all tokens of a device in a role by a new
+// one and closes its connections in that role.
+func (c Client) DeviceTokenRotate(ctx context.Context, params DeviceTokenRotateParams) (DeviceTokenRotateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodDeviceTokenRotate, params)
+}
+
 // Health calls health: Health summary from the cache, or after a fresh look with probe; each fresh
 // look is also broadcast.
 func (c Client) Health(ctx context.Context, params HealthParams) (HealthSummary, error) {

@@ -116,8 +116,13 @@ const (
 
 // The reasons for which the gateway closes a connection, as they are sent: some are empty.
 const (
+	// CloseDeviceAuthorityChanged: What the connection was granted is no longer the device's: it was
+	// removed, or its tokens were revoked or replaced.
+	CloseDeviceAuthorityChanged = "device authority changed"
 	// CloseFirstFrameNotJSON: The first message was not JSON. The reason on the wire is empty.
 	CloseFirstFrameNotJSON = ""
+	// CloseGatewaySecretChanged: The connection proved a secret that is no longer the gateway's.
+	CloseGatewaySecretChanged = "gateway secret changed"
 	// CloseHandshakeRefused: connect was refused. The reason on the wire is the refusal's message, cut
 	// to 120 bytes; the response before the close carries code and details.
 	CloseHandshakeRefused = "handshake refused"
@@ -150,18 +155,20 @@ const (
 
 // The WebSocket close code that goes with each reason.
 const (
-	CloseFirstFrameNotJSONCode    = 1000
-	CloseHandshakeRefusedCode     = 1008
-	CloseHandshakeTimeoutCode     = 1000
-	CloseInternalErrorCode        = 1011
-	CloseInvalidRequestFrameCode  = 1008
-	CloseMessageTooBigCode        = 1009
-	CloseProtocolErrorCode        = 1002
-	CloseProtocolMismatchCode     = 1002
-	CloseServiceRestartCode       = 1012
-	CloseSlowConsumerCode         = 1008
-	CloseTooManyConnectionsCode   = 1013
-	CloseTooManyInvalidFramesCode = 1008
+	CloseDeviceAuthorityChangedCode = 1008
+	CloseFirstFrameNotJSONCode      = 1000
+	CloseGatewaySecretChangedCode   = 1008
+	CloseHandshakeRefusedCode       = 1008
+	CloseHandshakeTimeoutCode       = 1000
+	CloseInternalErrorCode          = 1011
+	CloseInvalidRequestFrameCode    = 1008
+	CloseMessageTooBigCode          = 1009
+	CloseProtocolErrorCode          = 1002
+	CloseProtocolMismatchCode       = 1002
+	CloseServiceRestartCode         = 1012
+	CloseSlowConsumerCode           = 1008
+	CloseTooManyConnectionsCode     = 1013
+	CloseTooManyInvalidFramesCode   = 1008
 )
 
 // DetailNextStep returns error.details.recommendedNextStep for a details code, or an empty string.
@@ -603,11 +610,26 @@ func Errors() []wire.ErrorInfo {
 			Error:    "INVALID_REQUEST",
 			NextStep: "check_method_name",
 		},
+		{Kind: wire.KindClose, Name: "device authority changed",
+			Meaning:     "What the connection was granted is no longer the device's: it was removed, or its tokens were revoked or replaced.",
+			Cause:       "Somebody decided so; the gateway's audit record tells who.",
+			Fix:         "Connect again. The answer to that connect tells what is missing: the gateway's secret for a new token, or somebody's approval.",
+			Retryable:   true,
+			CloseReason: "device authority changed",
+			CloseCode:   1008,
+		},
 		{Kind: wire.KindClose, Name: "first frame not json",
 			Meaning:   "The first message was not JSON. The reason on the wire is empty.",
 			Cause:     "Another protocol speaks on this port.",
 			Fix:       "Fix the client; a retry will not help.",
 			CloseCode: 1000,
+		},
+		{Kind: wire.KindClose, Name: "gateway secret changed",
+			Meaning:     "The connection proved a secret that is no longer the gateway's.",
+			Cause:       "The gateway's owner replaced its token or password.",
+			Fix:         "Connect again with the new secret, or with the device token of an earlier hello-ok.",
+			CloseReason: "gateway secret changed",
+			CloseCode:   1008,
 		},
 		{Kind: wire.KindClose, Name: "handshake refused",
 			Meaning:     "connect was refused. The reason on the wire is the refusal's message, cut to 120 bytes; the response before the close carries code and details.",

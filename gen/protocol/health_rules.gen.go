@@ -6,7 +6,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-var ruleHealthParams = wire.Rule{Types: []string{"object"}, Properties: []wire.PropertyRule{
+var ruleHealthParams = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}, Properties: []wire.PropertyRule{
 	{Name: "probe", Rule: wire.Rule{Types: []string{"boolean"}}},
 }}
 
@@ -65,7 +65,7 @@ var ruleHealthSummary = wire.Rule{Types: []string{"object"}, Required: []string{
 	{Name: "sessions", Rule: wire.Rule{Ref: "HealthSessions"}},
 }}
 
-var ruleStatusParams = wire.Rule{Types: []string{"object"}}
+var ruleStatusParams = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}}
 
 var ruleStatusHeartbeatAgent = wire.Rule{Types: []string{"object"}, Required: []string{"agentId", "enabled", "every", "everyMs"}, Closed: true, Properties: []wire.PropertyRule{
 	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
@@ -188,14 +188,14 @@ var ruleHeartbeatEvent = wire.Rule{Types: []string{"object"}, Required: []string
 	{Name: "indicatorType", Rule: wire.Rule{Ref: "HeartbeatIndicator"}},
 }}
 
-var ruleLastHeartbeatParams = wire.Rule{Types: []string{"object"}}
+var ruleLastHeartbeatParams = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}}
 
 var ruleLastHeartbeatResult = wire.Rule{AnyOf: []wire.Rule{
 	{Ref: "HeartbeatEvent"},
 	{Types: []string{"null"}},
 }}
 
-var ruleSetHeartbeatsParams = wire.Rule{Types: []string{"object"}, Properties: []wire.PropertyRule{
+var ruleSetHeartbeatsParams = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}, Properties: []wire.PropertyRule{
 	{Name: "enabled", Rule: wire.Rule{Types: []string{"boolean"}}},
 }}
 

@@ -29,11 +29,11 @@ var rulePresenceEvent = wire.Rule{Types: []string{"object"}, Required: []string{
 	{Name: "presence", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "PresenceEntry"}}},
 }}
 
-var ruleSystemPresenceParams = wire.Rule{Types: []string{"object"}}
+var ruleSystemPresenceParams = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}}
 
 var ruleSystemPresenceResult = wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "PresenceEntry"}}
 
-var ruleSystemEventParams = wire.Rule{Types: []string{"object"}, Properties: []wire.PropertyRule{
+var ruleSystemEventParams = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}, Properties: []wire.PropertyRule{
 	{Name: "text", Rule: wire.Rule{Types: []string{"string"}}},
 	{Name: "deviceId", Rule: wire.Rule{Types: []string{"string"}}},
 	{Name: "instanceId", Rule: wire.Rule{Types: []string{"string"}}},

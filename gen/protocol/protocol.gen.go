@@ -24,10 +24,11 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, chat ChatService, health HealthService, logs LogsService, models ModelsService, presence PresenceService, sessions SessionsService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, presence PresenceService, sessions SessionsService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
 	MountChat(r, chat)
+	MountDevice(r, device)
 	MountHealth(r, health)
 	MountLogs(r, logs)
 	MountModels(r, models)
@@ -47,6 +48,12 @@ func Methods() []wire.MethodInfo {
 		MethodChatInject.MethodInfo,
 		MethodChatSend.MethodInfo,
 		MethodConnect.MethodInfo,
+		MethodDevicePairApprove.MethodInfo,
+		MethodDevicePairList.MethodInfo,
+		MethodDevicePairReject.MethodInfo,
+		MethodDevicePairRemove.MethodInfo,
+		MethodDeviceTokenRevoke.MethodInfo,
+		MethodDeviceTokenRotate.MethodInfo,
 		MethodHealth.MethodInfo,
 		MethodLastHeartbeat.MethodInfo,
 		MethodLogsTail.MethodInfo,
@@ -70,6 +77,8 @@ func Events() []wire.EventInfo {
 		EventAgent.EventInfo,
 		EventChat.EventInfo,
 		EventConnectChallenge.EventInfo,
+		EventDevicePairRequested.EventInfo,
+		EventDevicePairResolved.EventInfo,
 		EventHealth.EventInfo,
 		EventHeartbeat.EventInfo,
 		EventPresence.EventInfo,
@@ -137,6 +146,21 @@ func Definitions() []string {
 		"ConnectClient",
 		"ConnectDevice",
 		"ConnectParams",
+		"DevicePairApproveParams",
+		"DevicePairApproveResult",
+		"DevicePairListParams",
+		"DevicePairListResult",
+		"DevicePairRejectParams",
+		"DevicePairRejectResult",
+		"DevicePairRemoveParams",
+		"DevicePairRemoveResult",
+		"DevicePairRequestedEvent",
+		"DevicePairResolvedEvent",
+		"DeviceToken",
+		"DeviceTokenRevokeParams",
+		"DeviceTokenRevokeResult",
+		"DeviceTokenRotateParams",
+		"DeviceTokenRotateResult",
 		"ErrorDetails",
 		"ErrorShape",
 		"EventFrame",
@@ -166,6 +190,7 @@ func Definitions() []string {
 		"ModelsListParams",
 		"ModelsListResult",
 		"OkResult",
+		"PairedDevice",
 		"PresenceEntry",
 		"PresenceEvent",
 		"RequestFrame",
@@ -333,6 +358,36 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeConnectDevice(raw)
 	case "ConnectParams":
 		_, err = DecodeConnectParams(raw)
+	case "DevicePairApproveParams":
+		_, err = DecodeDevicePairApproveParams(raw)
+	case "DevicePairApproveResult":
+		_, err = DecodeDevicePairApproveResult(raw)
+	case "DevicePairListParams":
+		_, err = DecodeDevicePairListParams(raw)
+	case "DevicePairListResult":
+		_, err = DecodeDevicePairListResult(raw)
+	case "DevicePairRejectParams":
+		_, err = DecodeDevicePairRejectParams(raw)
+	case "DevicePairRejectResult":
+		_, err = DecodeDevicePairRejectResult(raw)
+	case "DevicePairRemoveParams":
+		_, err = DecodeDevicePairRemoveParams(raw)
+	case "DevicePairRemoveResult":
+		_, err = DecodeDevicePairRemoveResult(raw)
+	case "DevicePairRequestedEvent":
+		_, err = DecodeDevicePairRequestedEvent(raw)
+	case "DevicePairResolvedEvent":
+		_, err = DecodeDevicePairResolvedEvent(raw)
+	case "DeviceToken":
+		_, err = DecodeDeviceToken(raw)
+	case "DeviceTokenRevokeParams":
+		_, err = DecodeDeviceTokenRevokeParams(raw)
+	case "DeviceTokenRevokeResult":
+		_, err = DecodeDeviceTokenRevokeResult(raw)
+	case "DeviceTokenRotateParams":
+		_, err = DecodeDeviceTokenRotateParams(raw)
+	case "DeviceTokenRotateResult":
+		_, err = DecodeDeviceTokenRotateResult(raw)
 	case "ErrorDetails":
 		_, err = DecodeErrorDetails(raw)
 	case "ErrorShape":
@@ -391,6 +446,8 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeModelsListResult(raw)
 	case "OkResult":
 		_, err = DecodeOkResult(raw)
+	case "PairedDevice":
+		_, err = DecodePairedDevice(raw)
 	case "PresenceEntry":
 		_, err = DecodePresenceEntry(raw)
 	case "PresenceEvent":
@@ -606,6 +663,36 @@ func rule(def string) *wire.Rule {
 		return &ruleConnectDevice
 	case "ConnectParams":
 		return &ruleConnectParams
+	case "DevicePairApproveParams":
+		return &ruleDevicePairApproveParams
+	case "DevicePairApproveResult":
+		return &ruleDevicePairApproveResult
+	case "DevicePairListParams":
+		return &ruleDevicePairListParams
+	case "DevicePairListResult":
+		return &ruleDevicePairListResult
+	case "DevicePairRejectParams":
+		return &ruleDevicePairRejectParams
+	case "DevicePairRejectResult":
+		return &ruleDevicePairRejectResult
+	case "DevicePairRemoveParams":
+		return &ruleDevicePairRemoveParams
+	case "DevicePairRemoveResult":
+		return &ruleDevicePairRemoveResult
+	case "DevicePairRequestedEvent":
+		return &ruleDevicePairRequestedEvent
+	case "DevicePairResolvedEvent":
+		return &ruleDevicePairResolvedEvent
+	case "DeviceToken":
+		return &ruleDeviceToken
+	case "DeviceTokenRevokeParams":
+		return &ruleDeviceTokenRevokeParams
+	case "DeviceTokenRevokeResult":
+		return &ruleDeviceTokenRevokeResult
+	case "DeviceTokenRotateParams":
+		return &ruleDeviceTokenRotateParams
+	case "DeviceTokenRotateResult":
+		return &ruleDeviceTokenRotateResult
 	case "ErrorDetails":
 		return &ruleErrorDetails
 	case "ErrorShape":
@@ -664,6 +751,8 @@ func rule(def string) *wire.Rule {
 		return &ruleModelsListResult
 	case "OkResult":
 		return &ruleOkResult
+	case "PairedDevice":
+		return &rulePairedDevice
 	case "PresenceEntry":
 		return &rulePresenceEntry
 	case "PresenceEvent":

@@ -2,7 +2,8 @@
 // which asks a running gateway through package client and prints the answer for
 // a person, or as JSON for a program. Only gateway runs something itself, through
 // the function that Config hands in, and schema, explain, version and completion need
-// no gateway at all.
+// no gateway at all. devices, audit, auth and doctor also work where no gateway runs, on
+// its state directory: see devices_desk.go for how they choose.
 //
 // The package keeps no state of its own beyond the device identity that package
 // client owns, and it never sends the secret it finds in a state directory to a
@@ -93,9 +94,10 @@ func (a *App) Run(ctx context.Context, args []string) int {
 }
 
 const (
-	categoryTalk    = "Conversation"
-	categoryGateway = "Gateway"
-	categoryTools   = "Tools"
+	categoryTalk     = "Conversation"
+	categoryGateway  = "Gateway"
+	categorySecurity = "Security"
+	categoryTools    = "Tools"
 )
 
 // The library indents every line of a description.
@@ -142,6 +144,10 @@ func (a *App) build() *cli.App {
 			a.presenceCommand(),
 			a.eventsCommand(),
 			a.logsCommand(),
+			a.devicesCommand(),
+			a.auditCommand(),
+			a.authCommand(),
+			a.doctorCommand(),
 			a.callCommand(),
 			a.schemaCommand(),
 			a.explainCommand(),

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/google/uuid"
+
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/client"
 	"github.com/coderclaw/gateway/pkg/wire"
@@ -180,6 +182,8 @@ func refusalHint(e *client.RefusedError, t *targetError) string {
 	switch {
 	case e.TokenDropped:
 		return "the stored device token is forgotten; connect once with --token SECRET (the gateway's secret is in gateway.token in its state directory)"
+	case requestID(e.Err) != "":
+		return "have it approved on the gateway's machine: coderclaw devices approve " + requestID(e.Err)
 	case detail == protocol.DetailProtocolMismatch || strings.Contains(message, "protocol mismatch"):
 		return fmt.Sprintf("this command speaks protocol %d: update it, or the gateway", protocol.Version)
 	case strings.Contains(message, "token missing"), strings.Contains(message, "token mismatch"):
@@ -207,6 +211,20 @@ func tokenHint(t *targetError) string {
 func isScopeRefusal(e *wire.Error) bool {
 	detail := detailCode(e)
 	return detail == protocol.DetailMissingScope || detail == protocol.DetailRoleUnauthorized || e.Code == protocol.ErrorNotPaired
+}
+
+// requestID returns the pairing request that a refusal names, or "". It comes from a
+// stranger and is shown as part of a command, so it must look like one.
+func requestID(e *wire.Error) string {
+	d, err := protocol.DecodeErrorDetailsOpen(e.Details)
+	if err != nil || d.Code.V != protocol.DetailPairingRequired {
+		return ""
+	}
+	id, err := uuid.Parse(d.RequestID.V)
+	if err != nil {
+		return ""
+	}
+	return id.String()
 }
 
 // detailCode returns the finer code of a refusal, or "".

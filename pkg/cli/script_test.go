@@ -40,6 +40,8 @@ import (
 //	refusing CODE TEXT        starts a gateway that refuses everybody, at $REFUSING
 //	model WORDS INTERVAL      starts a model server for the gateway started next
 //	asked                     waits until the model has been asked
+//	proxied                   starts a proxy that the gateway does not know, at $PROXIED
+//	capture NAME REGEXP       sets $NAME to what the group finds in the last output
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
@@ -64,6 +66,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("CODERCLAW_STATE_DIR", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each process sleeps for a second at its end
 			env.Values[fixture{}] = &fixtures{asked: make(chan struct{}, 16)}
 			return os.MkdirAll(filepath.Join(env.WorkDir, "home"), 0o700)
 		},
@@ -74,6 +77,8 @@ func TestScripts(t *testing.T) {
 			"refusing":    startRefusing,
 			"model":       startModel,
 			"asked":       waitAsked,
+			"proxied":     startProxy,
+			"capture":     capture,
 		},
 		ContinueOnError: false,
 	})
@@ -173,12 +178,18 @@ type refuser struct{ err *wire.Error }
 func (r refuser) Connect(context.Context, identity.Attempt) (identity.Grant, error) {
 	return identity.Grant{}, &identity.Refusal{Err: r.err, CloseCode: 1008, CloseReason: r.err.Message}
 }
+func (refuser) Holds(identity.Grant) (bool, error)             { return true, nil }
 func (refuser) HostAllowed(string) bool                        { return true }
 func (refuser) Local(netip.AddrPort, string, http.Header) bool { return true }
-func (refuser) BearerOK(string) bool                           { return false }
-func (refuser) PeerConnected(*wire.Peer)                       {}
-func (refuser) PeerReady(*wire.Peer)                           {}
-func (refuser) PeerDisconnected(*wire.Peer)                    {}
+func (refuser) ClientAddr(remote netip.AddrPort, _ http.Header) (netip.Addr, bool) {
+	return remote.Addr(), true
+}
+func (refuser) BearerCheck(context.Context, netip.Addr, string) (bool, time.Duration) {
+	return false, 0
+}
+func (refuser) PeerConnected(*wire.Peer)    {}
+func (refuser) PeerReady(*wire.Peer)        {}
+func (refuser) PeerDisconnected(*wire.Peer) {}
 
 func startRefusing(ts *testscript.TestScript, _ bool, args []string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +12,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -107,24 +105,15 @@ func localPort(conf *settings.Settings, getenv func(string) string, stateDir str
 	return conf.Gateway.Port
 }
 
-// runningPort reads the port of a live gateway from its lock file. A file that
-// nobody holds locked is left over and says nothing.
+// runningPort returns the port of the gateway that runs on a state directory.
 func runningPort(stateDir string) (int, bool) {
-	f, err := os.Open(filepath.Join(stateDir, "gateway.lock"))
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
-		return 0, false
-	}
-	var owner struct {
-		Port int `json:"port"`
-	}
-	if err := json.NewDecoder(f).Decode(&owner); err != nil || owner.Port <= 0 || owner.Port > 65535 {
-		return 0, false
-	}
-	return owner.Port, true
+	o, held := lockOwner(stateDir)
+	return o.Port, held && o.Port > 0
+}
+
+// cliScopes are the scopes that every command asks for.
+func cliScopes() []string {
+	return []string{protocol.ScopeOperatorAdmin, protocol.ScopeOperatorApprovals, protocol.ScopeOperatorPairing}
 }
 
 // options returns the connect options of the CLI for t. The scopes never vary
@@ -151,7 +140,7 @@ func (a *App) options(c *cli.Context, t target) (client.Options, error) {
 		Tokens:         client.OpenTokens(t.stateDir, id.DeviceID),
 		Client:         info,
 		Role:           protocol.RoleOperator,
-		Scopes:         []string{protocol.ScopeOperatorAdmin, protocol.ScopeOperatorApprovals, protocol.ScopeOperatorPairing},
+		Scopes:         cliScopes(),
 		UserAgent:      fmt.Sprintf("coderclaw/%s (%s)", a.Version, runtime.GOOS),
 	}, nil
 }

@@ -283,7 +283,7 @@ func ends(f frame) bool {
 // byThemselves come when they come: by the clock, because of what others do, or
 // because a recorded client left before its run had ended.
 func (a audit) byThemselves(f frame) bool {
-	if slices.Contains(unsolicited, f.Event) || f.Event == protocol.EventHeartbeat.Name {
+	if unsolicited(f.Event) || f.Event == protocol.EventHeartbeat.Name {
 		return true
 	}
 	return f.run.RunID != "" && !a.recorded.runs[f.run.RunID]

@@ -1,30 +1,38 @@
-// Package conformance tells whether a gateway speaks the protocol: it replays
-// conversations against any WebSocket URL and reports what differs.
+// Package conformance tells whether a gateway speaks the protocol, and whether a
+// client does: it holds conversations with any WebSocket URL and reports what
+// differs (Run), plays the gateway's side of them for clients (Server), and writes
+// down what others say to each other (Recorder).
 //
-// There are two kinds of conversations. Recorded ones (LoadFrames) were taken
-// from another implementation frame by frame; a replay sends what its client
-// sent, signs the handshake anew, and compares the answers: ok, error code and
-// message of each response, code and reason of each close, keys and types of
-// each payload. Deliberate defects of a recorded handshake (a bad signature, a
-// foreign nonce, an old time, a wrong id) are found by checking the recording and
-// are made again. Written ones (LoadConversations) are examples for readers as
-// much as tests; their notation is described at Conversation.
+// There are two kinds of conversations. Recorded ones (LoadFrames) were taken from
+// another implementation frame by frame; a replay sends what its client sent, signs
+// the handshake anew, and compares the answers: ok, error code and message of each
+// response, code and reason of each close, keys and types of each payload. Clients
+// that ran at the same time are replayed on one timeline, and what one of them was
+// told by name another one repeats by the live name. Deliberate defects of a recorded
+// handshake (a bad signature, a foreign nonce, an old time, a wrong id) are found by
+// checking the recording and are made again. Written ones (LoadConversations) are
+// examples for readers as much as tests; their notation is described at
+// Conversation. Whatever is said, everything received also has to keep the rules
+// that every conversation obeys; they are listed at audit.
 //
-// The package judges nothing that a client cannot see, knows no rule of any
-// method, and starts no gateway: the caller gives it a Target. What our gateway
-// refuses on purpose stands beside the recordings in EXCEPTIONS.md. An exception
-// whose conversation passes after all is itself reported as a failure, so that
-// the list cannot rot.
+// The package judges nothing that the other side cannot see, knows no rule of any
+// method beyond the schema, and starts no gateway: the caller gives it a Target. What
+// our gateway refuses on purpose stands beside the recordings in EXCEPTIONS.md. An
+// exception whose conversation passes after all is itself reported as a failure, so
+// that the list cannot rot.
 //
 // Conversations run one after another, in the order in which their state builds
-// up; only those in which the client stays silent run beside the others. Nothing
-// here is safe for concurrent use, except that Run may be cancelled.
+// up; only those in which the client stays silent run beside the others. Server and
+// Recorder serve many connections at once; apart from them nothing here is safe for
+// concurrent use, except that everything that takes a context may be cancelled.
 package conformance
 
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -103,13 +111,16 @@ type Case struct {
 	// Name is the path of its file below the directory it was loaded from, or the
 	// name of a group.
 	Name string
+	// About says what a written conversation shows and why; recorded ones say nothing.
+	About string
 	// names are those of its outcomes.
 	names []string
 	// silent conversations only wait; they run beside the others.
 	silent bool
-	// final conversations end the gateway; they wait for the silent ones.
-	final bool
-	run   func(ctx context.Context, target Target) []Outcome
+	// restarts marks those that stop the gateway for a while, final those that stop
+	// it for good; they wait for the silent ones.
+	restarts, final bool
+	run             func(ctx context.Context, target Target) []Outcome
 	// play is the other side: the gateway's, for the clients that come to a house.
 	play func(ctx context.Context, h *house) Outcome
 }
@@ -135,6 +146,25 @@ func Select(cases []Case, pattern string) []Case {
 	return slices.DeleteFunc(slices.Clone(cases), func(c Case) bool { return !c.matches(pattern) })
 }
 
+// Reach tells whether anybody listens at the target's URL. It says nothing there, and
+// waits no longer than the target's patience.
+func Reach(ctx context.Context, target Target) error {
+	u, err := url.Parse(target.URL)
+	if err != nil {
+		return err
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
+	}
+	dialer := net.Dialer{Timeout: target.patience()}
+	c, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
 // Progress is what Run tells while it runs.
 type Progress struct {
 	// Case is the case that begins or has ended.
@@ -146,7 +176,8 @@ type Progress struct {
 }
 
 // Run runs the cases against the target and reports each by name, in the order
-// given. told, if not nil, hears when a case begins and ends, one call at a time.
+// given. It runs them in that order too, but for those that end the gateway, which
+// come last, and those that only wait, which run beside the others. told, if not nil, hears when a case begins and ends, one call at a time.
 // Run stops early when ctx ends; the cases it did not reach have failed.
 func Run(ctx context.Context, target Target, cases []Case, told func(Progress)) Report {
 	run := running{target: target, told: told, outcomes: make([][]Outcome, len(cases))}
@@ -156,14 +187,16 @@ func Run(ctx context.Context, target Target, cases []Case, told func(Progress)) 
 			waiting.Go(func() { run.one(ctx, i, c) })
 		}
 	}
-	for i, c := range cases {
-		switch {
-		case c.silent:
-			continue
-		case c.final:
-			waiting.Wait()
+	for _, final := range []bool{false, true} {
+		for i, c := range cases {
+			if c.silent || c.final != final {
+				continue
+			}
+			if c.restarts || c.final {
+				waiting.Wait()
+			}
+			run.one(ctx, i, c)
 		}
-		run.one(ctx, i, c)
 	}
 	waiting.Wait()
 	return Report{Outcomes: slices.Concat(run.outcomes...)}
@@ -242,6 +275,17 @@ func failed(name, why string) Outcome {
 
 // Report tells how all conversations went.
 type Report struct{ Outcomes []Outcome }
+
+// Count returns how many conversations ended in a status.
+func (r Report) Count(status Status) int {
+	n := 0
+	for _, o := range r.Outcomes {
+		if o.Status == status {
+			n++
+		}
+	}
+	return n
+}
 
 // String lists the conversations by status and name, one a line, for a golden
 // file. It does not tell the failures in detail: Err does.

@@ -33,7 +33,8 @@ import (
 // A line of a connection other than the first one begins with its name: bob>,
 // bob<, ! disconnect bob. connect takes the options id and mode (of the client,
 // test unless given), role, scopes, caps, token (the gateway's unless given; device
-// is the token of the last hello-ok, none is none) and device=none. It must succeed
+// is the token of the last hello-ok, none is none), device=none and host (the Host
+// header; another name of the gateway makes the device one on another host). It must succeed
 // unless the next line of the connection begins with <. Each name is one device,
 // also after a restart. hello is another word for ok in answer to connect.
 //
@@ -85,11 +86,18 @@ func LoadConversations(dir fs.FS) ([]Case, error) {
 	list, err := readConversations(dir)
 	cases := make([]Case, len(list))
 	for i, c := range list {
-		cases[i] = Case{Name: c.Name, names: []string{c.Name}, run: func(ctx context.Context, target Target) []Outcome {
-			return []Outcome{c.run(ctx, target)}
-		}, play: c.play}
+		cases[i] = c.Case()
 	}
 	return cases, err
+}
+
+// Case returns the conversation as a case.
+func (c *Conversation) Case() Case {
+	run := func(ctx context.Context, target Target) []Outcome { return []Outcome{c.run(ctx, target)} }
+	return Case{
+		Name: c.Name, About: c.About, names: []string{c.Name}, run: run, play: c.play,
+		restarts: slices.Contains(c.needs, "restart"), final: slices.Contains(c.needs, "stop"),
+	}
 }
 
 func readConversations(dir fs.FS) ([]*Conversation, error) {
@@ -212,7 +220,7 @@ func (p *scriptParser) connect(number int, rest string) error {
 	for i, word := range strings.Fields(rest) {
 		key, value, ok := strings.Cut(word, "=")
 		switch {
-		case ok && slices.Contains([]string{"id", "mode", "role", "scopes", "caps", "token", "device"}, key):
+		case ok && slices.Contains([]string{"id", "mode", "role", "scopes", "caps", "token", "device", "host"}, key):
 			l.opts[key] = value
 		case !ok && i == 0:
 			l.conn = word

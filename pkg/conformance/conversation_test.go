@@ -233,6 +233,18 @@ func TestReport(t *testing.T) {
 	require.EqualError(t, report.Err(), "conformance:\na: it differs")
 	require.NoError(t, Run(t.Context(), Target{}, cases[:1], nil).Err())
 
+	// What ends the gateway comes last, though it is reported where it stands.
+	var order []string
+	noting := func(name string) func(context.Context, Target) []Outcome {
+		return func(context.Context, Target) []Outcome {
+			order = append(order, name)
+			return []Outcome{{Name: name, Status: Passed}}
+		}
+	}
+	last := []Case{{Name: "end", final: true, run: noting("end")}, {Name: "again", restarts: true, run: noting("again")}}
+	require.Equal(t, "passed end\npassed again\n", Run(t.Context(), Target{}, last, nil).String())
+	require.Equal(t, []string{"again", "end"}, order)
+
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorContains(t, Run(ended, Target{}, cases[:1], nil).Err(), "b: not run: context canceled")

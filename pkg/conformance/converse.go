@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,7 +139,11 @@ func (t *talk) connect(ctx context.Context, l line) error {
 	}
 	s.requests, s.methods, s.answers, s.event = map[string]string{}, map[string]string{}, map[string]int{}, 0
 	var err error
-	if s.conn, err = dial(ctx, t.target, t.target.URL, nil); err != nil {
+	var header http.Header
+	if host := l.opts["host"]; host != "" {
+		header = http.Header{"Host": {host}}
+	}
+	if s.conn, err = dial(ctx, t.target, t.target.URL, header); err != nil {
 		return err
 	}
 	live, err := s.conn.challenge(ctx)

@@ -86,7 +86,7 @@ func LoadFrames(dir fs.FS, page []byte) ([]Case, error) {
 	}
 	cases := make([]Case, len(groups))
 	for i, g := range groups {
-		cases[i] = Case{Name: g.name(), names: g.named(), silent: g.silent(), final: g.final(), run: g.run, play: g.play}
+		cases[i] = Case{Name: g.name(), names: g.named(), silent: g.silent(), restarts: g.restarts(), final: g.final(), run: g.run, play: g.play}
 	}
 	return cases, nil
 }

@@ -39,6 +39,11 @@ func (g group) final() bool {
 	return slices.ContainsFunc(g, func(t *transcript) bool { return t.info.Action != "" })
 }
 
+// restarts reports whether the gateway is restarted in the course of the group.
+func (g group) restarts() bool {
+	return slices.ContainsFunc(g, func(t *transcript) bool { return slices.Contains(t.info.Needs, "restart") })
+}
+
 // moment is one step of one partner.
 type moment struct {
 	at      int64

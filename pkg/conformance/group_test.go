@@ -108,6 +108,25 @@ func TestGroupsCarryNames(t *testing.T) {
 	}
 }
 
+// TestGroupLacksMethods takes a method away without which the partners of a group
+// cannot bring about what was recorded, and one that was refused anyway.
+func TestGroupLacksMethods(t *testing.T) {
+	without := func(g group, name string) group {
+		for _, tr := range g {
+			v := *tr.known
+			v.methods = maps.Clone(v.methods)
+			delete(v.methods, name)
+			tr.known = &v
+		}
+		return g
+	}
+	g := without(groupNamed(t, "device-pairing").knowing(), "device.pair.approve")
+	for i, o := range g.run(t.Context(), targetAt("ws://127.0.0.1:1")) {
+		require.Equal(t, Outcome{Name: g[i].name, Status: NotApplicable, Note: "no method device.pair.approve"}, o)
+	}
+	require.Empty(t, without(groupNamed(t, "device-pairing").knowing(), "config.set").lacks())
+}
+
 // TestGroupStopsTogether breaks what one partner is told: the others are not
 // blamed, and nobody waits for them.
 func TestGroupStopsTogether(t *testing.T) {
@@ -135,7 +154,7 @@ func TestPause(t *testing.T) {
 	c, err := ParseConversation("x", script)
 	require.NoError(t, err)
 	synctest.Test(t, func(t *testing.T) {
-		target, played := mutated(t, c.asCase(), func() *mutator { return &mutator{} })
+		target, played := mutated(t, c.Case(), func() *mutator { return &mutator{} })
 		conn, err := dial(t.Context(), target, target.URL, nil)
 		require.NoError(t, err)
 		_, err = conn.challenge(t.Context())

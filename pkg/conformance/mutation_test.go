@@ -304,5 +304,5 @@ func caseNamed(t *testing.T, file string) Case {
 	require.NoError(t, err)
 	c, err := ParseConversation(file, string(raw))
 	require.NoError(t, err)
-	return c.asCase()
+	return c.Case()
 }

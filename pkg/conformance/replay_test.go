@@ -196,7 +196,6 @@ func TestExceptionsPage(t *testing.T) {
 func TestNotApplicable(t *testing.T) {
 	for name, tt := range map[string]struct{ file, want string }{
 		"needs a model":    {"chat-abort.jsonl", "needs llm"},
-		"lacks methods":    {"device-pairing-operator.jsonl", "no method device.pair.approve, device.pair.list, device.pair.reject, device.pair.remove, device.token.revoke, device.token.rotate"},
 		"other profile":    {"password-bad.jsonl", "needs profile password"},
 		"remote address":   {"remote-ip-nodevice.jsonl", "needs remote"},
 		"ends the gateway": {"shutdown-sigterm.jsonl", "needs stop"},

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	goclient "github.com/coderclaw/gateway/pkg/client"
 )
 
 const conversationsDir = "../../testdata/conformance"
@@ -24,12 +25,6 @@ func conversations(t *testing.T) []*Conversation {
 	return list
 }
 
-func (c *Conversation) asCase() Case {
-	return Case{Name: c.Name, names: []string{c.Name}, play: c.play, run: func(ctx context.Context, target Target) []Outcome {
-		return []Outcome{c.run(ctx, target)}
-	}}
-}
-
 // TestServePlaysEveryConversation holds both sides of each written conversation
 // with each other: our client passes before our server, and our server before our
 // client, which also holds every frame that the server makes up against the schema.
@@ -37,7 +32,7 @@ func TestServePlaysEveryConversation(t *testing.T) {
 	for _, c := range conversations(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			target, played := playedBy(t, c.asCase())
+			target, played := playedBy(t, c.Case())
 			require.Equal(t, Outcome{Name: c.Name, Status: Passed}, c.run(t.Context(), target))
 			require.Equal(t, Outcome{Name: c.Name, Status: Passed}, played())
 		})
@@ -160,7 +155,7 @@ connect scopes=operator.read,operator.write
 			t.Parallel()
 			c, err := ParseConversation("small", script)
 			require.NoError(t, err)
-			target, played := playedBy(t, c.asCase())
+			target, played := playedBy(t, c.Case())
 			ws, _, err := websocket.Dial(t.Context(), target.URL, nil)
 			require.NoError(t, err)
 			ws.SetReadLimit(-1)
@@ -177,6 +172,34 @@ connect scopes=operator.read,operator.write
 	}
 }
 
+// TestServeGradesOurClient lets the Go client that the command line uses play a
+// conversation.
+func TestServeGradesOurClient(t *testing.T) {
+	target, played := playedBy(t, caseNamed(t, "chat/command.txtar"))
+	id, err := goclient.LoadIdentity(t.TempDir())
+	require.NoError(t, err)
+	final := make(chan struct{})
+	conn, err := goclient.Dial(t.Context(), goclient.Options{
+		URL: target.URL, Token: "any", Identity: id, Scopes: []string{protocol.ScopeOperatorAdmin},
+		Client: protocol.ConnectClient{ID: protocol.GatewayClientIdCli, Version: "1", Platform: "linux", Mode: protocol.GatewayClientModeCli},
+		OnEvent: func(e goclient.Event) {
+			if e.Name == protocol.EventChat.Name {
+				close(final)
+			}
+		},
+	})
+	require.NoError(t, err)
+	api := protocol.Client{Caller: conn}
+	answer, err := api.ChatSend(t.Context(), protocol.ChatSendParams{SessionKey: "main", Message: "/status", IdempotencyKey: "k1"})
+	require.NoError(t, err)
+	require.Equal(t, "k1", answer.ChatRunStatus.RunID)
+	<-final
+	_, err = api.Health(t.Context(), protocol.HealthParams{})
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	require.Equal(t, Outcome{Name: "chat/command.txtar", Status: Passed}, played())
+}
+
 // TestServeRun plays two conversations on a listener: the path picks one, any other
 // path gets the next, and it ends when both are played.
 func TestServeRun(t *testing.T) {
@@ -184,7 +207,7 @@ func TestServeRun(t *testing.T) {
 	for _, name := range []string{"one.txtar", "two.txtar"} {
 		c, err := ParseConversation(name, "what\nwhy\n-- conversation --\nconnect\n> health\n< ok\n")
 		require.NoError(t, err)
-		cases = append(cases, c.asCase())
+		cases = append(cases, c.Case())
 	}
 	var ended []string
 	s := NewServer(ServerConfig{Cases: cases, Ended: func(o Outcome) { ended = append(ended, o.Name) }, Linger: time.Millisecond})
@@ -220,7 +243,7 @@ func waitFor(t *testing.T, p *play) {
 func TestServeEndsWithItsContext(t *testing.T) {
 	c, err := ParseConversation("one", "what\nwhy\n-- conversation --\nconnect\n> health\n< ok\n")
 	require.NoError(t, err)
-	s := NewServer(ServerConfig{Cases: []Case{c.asCase()}})
+	s := NewServer(ServerConfig{Cases: []Case{c.Case()}})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,49 @@ func TestRecordedRemoteConversations(t *testing.T) {
 	for _, o := range report.Outcomes {
 		require.Equal(t, conformance.Passed, o.Status, "%s %s", o.Name, o.Note)
 	}
+}
+
+// TestOwnRecordings records clients of our gateway, finds none of its secrets in the
+// files, and replays them against it.
+func TestOwnRecordings(t *testing.T) {
+	target := conversationPartner(t, "")
+	dir := filepath.Join(t.TempDir(), "frames")
+	recorder, err := conformance.NewRecorder(conformance.RecorderConfig{Upstream: target.URL, Dir: dir, Token: testToken})
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- recorder.Run(ctx, listener) }()
+	watched := target
+	watched.URL = "ws://" + listener.Addr().String()
+	cases, err := conformance.LoadConversations(os.DirFS(conversationsDir))
+	require.NoError(t, err)
+	cases = append(conformance.Select(cases, "chat/send.txtar"), conformance.Select(cases, "frames/connect.txtar")...)
+	require.NoError(t, conformance.Run(t.Context(), watched, cases, nil).Err())
+	stop()
+	require.NoError(t, <-done)
+
+	deviceToken := regexp.MustCompile(`"(?:deviceToken|token|signature)":"([^"]*)"`)
+	found := 0
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	for _, name := range files {
+		raw, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.NotContains(t, string(raw), testToken)
+		for _, m := range deviceToken.FindAllSubmatch(raw, -1) {
+			found++
+			require.Regexp(t, `^<(secret \d+|signature|gateway token)>$`, string(m[1]), name)
+		}
+	}
+	require.Greater(t, found, 10)
+
+	replays, err := conformance.LoadFrames(os.DirFS(dir), nil)
+	require.NoError(t, err)
+	report := conformance.Run(t.Context(), target, replays, nil)
+	require.NoError(t, report.Err())
+	require.Equal(t, 5, report.Count(conformance.Passed), report.String())
 }
 
 func recordedCases(t *testing.T) []conformance.Case {

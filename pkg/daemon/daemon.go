@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/gateway"
 	"github.com/coderclaw/gateway/pkg/identity"
 	"github.com/coderclaw/gateway/pkg/internal/logfile"
@@ -69,6 +70,7 @@ type Daemon struct {
 	tokenFile string
 
 	db       *store.DB
+	audit    *audit.Log
 	sessions *session.Sessions
 	guard    *identity.Guard
 	runs     *task.Runs
@@ -139,22 +141,36 @@ func (d *Daemon) workspace() string { return filepath.Join(d.cfg.StateDir, works
 
 // build makes the services and mounts them. Nothing runs yet.
 func (d *Daemon) build() error {
-	token, err := settings.Token(d.cfg.StateDir, d.settings.Gateway.Auth.Token, d.log)
+	auth := d.settings.Gateway.Auth
+	secret, err := settings.SharedSecret(d.cfg.StateDir, auth, d.log)
 	if err != nil {
 		return err
 	}
-	if !d.settings.Gateway.Auth.Token.IsSet() {
+	if auth.Mode == settings.AuthToken && !auth.Token.IsSet() {
 		d.tokenFile = filepath.Join(d.cfg.StateDir, settings.TokenFileName)
 	}
 	host, err := os.Hostname()
 	if err != nil || host == "" {
 		host = "localhost"
 	}
+	if d.audit, err = audit.New(audit.Config{DB: d.db, Log: d.log}); err != nil {
+		return err
+	}
+	trust := newAuthority()
 	d.guard, err = identity.New(identity.Config{
-		DB: d.db, Log: d.log, Token: token, Hostname: host,
+		DB: d.db, Log: d.log, Mode: protocol.AuthMode(auth.Mode), Token: secret, Password: secret, Hostname: host,
+		TrustedProxies: d.settings.Gateway.ProxyPrefixes(),
+		TrustedProxy:   identity.TrustedProxy(auth.TrustedProxy),
+		Limits: identity.Limits{
+			AttemptsMax: auth.RateLimit.MaxAttempts,
+			Window:      time.Duration(auth.RateLimit.WindowMs) * time.Millisecond,
+			Lockout:     time.Duration(auth.RateLimit.LockoutMs) * time.Millisecond,
+		},
 		AllowedHosts:         d.settings.Gateway.AllowedHosts,
 		AllowedOrigins:       d.settings.Gateway.ControlUI.AllowedOrigins,
-		AllowLegacySignature: d.settings.Gateway.Auth.AllowLegacySignature,
+		AllowLegacySignature: auth.AllowLegacySignature,
+		Events:               trust,
+		Audit:                d.audit,
 	})
 	if err != nil {
 		return err
@@ -164,6 +180,7 @@ func (d *Daemon) build() error {
 		Log: d.log, Guard: d.guard, Observer: observer{d}, Snapshot: d.snapshot, Versions: versions,
 		Version: d.cfg.Version, Host: host, Limits: gateway.Limits{QueueBytes: int64(d.settings.Gateway.MaxBufferedBytes)},
 	})
+	trust.hub = d.gateway
 	backend, err := d.backend()
 	if err != nil {
 		return err
@@ -175,7 +192,7 @@ func (d *Daemon) build() error {
 	if err != nil {
 		return err
 	}
-	return d.mount(backend, versions, host)
+	return d.mount(backend, versions, host, decider{d.guard, trust})
 }
 
 // Addrs returns the addresses that the gateway listens on.
@@ -199,7 +216,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	serve, stop := context.WithCancelCause(inner)
 	defer stop(nil)
 
-	group.Go(func() error { return d.gateway.Run(serve, d.listeners...) })
+	// The record outlives the connections, so that it tells of the last ones too.
+	record, closeRecord := context.WithCancel(inner)
+	group.Go(func() error { return d.audit.Run(record) })
+	group.Go(func() error {
+		defer closeRecord()
+		return d.gateway.Run(serve, d.listeners...)
+	})
 	group.Go(func() error { return d.guard.Run(serve) })
 	group.Go(func() error { return d.sessions.Run(serve) })
 	group.Go(func() error { return d.health.Run(serve) })
@@ -266,7 +289,7 @@ func (d *Daemon) snapshot(*wire.Peer) protocol.Snapshot {
 	return protocol.Snapshot{
 		Presence: d.presence.List(), Health: d.health.Encoded(), UptimeMs: time.Since(d.startedAt).Milliseconds(),
 		ConfigPath: wire.Some(d.cfg.ConfigPath), StateDir: wire.Some(d.cfg.StateDir),
-		SessionDefaults: wire.Some(d.sessionDefaults()), AuthMode: wire.Some(protocol.AuthModeToken),
+		SessionDefaults: wire.Some(d.sessionDefaults()), AuthMode: wire.Some(d.guard.AuthMode()),
 	}
 }
 

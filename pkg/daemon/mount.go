@@ -12,6 +12,7 @@ import (
 	agentsvc "github.com/coderclaw/gateway/pkg/service/agent"
 	"github.com/coderclaw/gateway/pkg/service/agents"
 	"github.com/coderclaw/gateway/pkg/service/chat"
+	"github.com/coderclaw/gateway/pkg/service/device"
 	"github.com/coderclaw/gateway/pkg/service/health"
 	"github.com/coderclaw/gateway/pkg/service/logs"
 	"github.com/coderclaw/gateway/pkg/service/models"
@@ -64,7 +65,7 @@ func (d *Daemon) defaultModel(b agent.Backend) sessions.Model {
 }
 
 // mount makes the services and binds every method to its handler.
-func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host string) error {
+func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host string, devices device.Guard) error {
 	known := d.defaultModel(backend)
 	storePath := filepath.Join(d.cfg.StateDir, store.FileName)
 	d.presence = presence.New(presence.Config{
@@ -93,6 +94,10 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	if err != nil {
 		return err
 	}
+	deviceService, err := device.New(device.Config{Guard: devices})
+	if err != nil {
+		return err
+	}
 	sessionsService, err := sessions.New(sessions.Config{
 		Sessions: d.sessions, Runs: d.runs, StorePath: storePath, Model: func() sessions.Model { return known },
 	})
@@ -103,6 +108,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		agentService,
 		agentsService,
 		chatService,
+		deviceService,
 		d.health,
 		logs.New(logs.Config{Path: d.logPath}),
 		models.New(models.Config{Log: d.log, Catalogue: backend}),

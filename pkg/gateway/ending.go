@@ -24,5 +24,6 @@ var (
 	endServiceRestart   = ending{protocol.CloseServiceRestartCode, protocol.CloseServiceRestart}
 	endProtocolError    = ending{protocol.CloseProtocolErrorCode, protocol.CloseProtocolError}
 	endInternal         = ending{protocol.CloseInternalErrorCode, protocol.CloseInternalError}
+	endAuthorityChanged = ending{protocol.CloseDeviceAuthorityChangedCode, protocol.CloseDeviceAuthorityChanged}
 	endTooMany          = ending{protocol.CloseTooManyConnectionsCode, protocol.CloseTooManyConnections}
 )

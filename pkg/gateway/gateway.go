@@ -43,12 +43,20 @@ type Guard interface {
 	// Connect judges the first request of a connection. A *identity.Refusal is
 	// told to the client; any other error stays in the log.
 	Connect(ctx context.Context, a identity.Attempt) (identity.Grant, error)
+	// Holds reports whether a grant is still what its peer would get. It is asked
+	// once the connection can be severed, so that what is taken back between
+	// Connect and then is not missed.
+	Holds(identity.Grant) (bool, error)
 	// HostAllowed reports whether an HTTP request may carry this Host header.
 	HostAllowed(host string) bool
 	// Local reports whether a request comes directly from this machine.
 	Local(remote netip.AddrPort, host string, h http.Header) bool
-	// BearerOK reports, in constant time, whether secret is the gateway's.
-	BearerOK(secret string) bool
+	// ClientAddr returns the address of whoever sent an HTTP request; ok is false
+	// when a proxy says nothing about it that can be believed.
+	ClientAddr(remote netip.AddrPort, h http.Header) (addr netip.Addr, ok bool)
+	// BearerCheck judges the secret of an HTTP request and counts a wrong one. A
+	// positive retryAfter says that the address has guessed too often.
+	BearerCheck(ctx context.Context, addr netip.Addr, secret string) (ok bool, retryAfter time.Duration)
 }
 
 // Observer hears of peers. It is called from the connection's reader, never with
@@ -137,10 +145,20 @@ func (g *Gateway) Emit(e wire.Emission) { g.hub.emit(e) }
 // queued for them, and returns how many there were. It is for revoked devices
 // and rotated secrets.
 func (g *Gateway) Sever(match func(*wire.Peer) bool, code int, reason string) int {
+	return g.end(match, ending{code, reason}, true)
+}
+
+// Dismiss is Sever for connections that get what is queued for them first: the
+// answer to the request by which they took back their own authority.
+func (g *Gateway) Dismiss(match func(*wire.Peer) bool, code int, reason string) int {
+	return g.end(match, ending{code, reason}, false)
+}
+
+func (g *Gateway) end(match func(*wire.Peer) bool, e ending, abandon bool) int {
 	n := 0
 	for _, c := range g.hub.peers() {
 		if match(c.peer) {
-			c.close(ending{code, reason}, g.limits.CloseTimeout, true)
+			c.close(e, g.limits.CloseTimeout, abandon)
 			n++
 		}
 	}

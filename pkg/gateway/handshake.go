@@ -134,6 +134,9 @@ func (c *conn) welcome(id wire.Raw, params protocol.ConnectParams, grant identit
 		return false
 	}
 	c.g.config.Observer.PeerConnected(peer)
+	if !c.stillHolds(grant) {
+		return false
+	}
 	hello := c.g.hello(peer, grant)
 	c.transport.limit.Store(c.g.limits.FrameBytes)
 	if c.place != nil {
@@ -148,6 +151,21 @@ func (c *conn) welcome(id wire.Raw, params protocol.ConnectParams, grant identit
 	return true
 }
 
+// stillHolds reports whether the peer, which can be severed from now on, was not
+// granted what has been taken back meanwhile. If it was, the connection ends without
+// a response: events are held back for it by now, and would follow one.
+func (c *conn) stillHolds(grant identity.Grant) bool {
+	holds, err := c.g.config.Guard.Holds(grant)
+	switch {
+	case err != nil:
+		e := c.g.unexpected(connectMethod, c.id, err)
+		c.refuse("internal", ending{endInternal.code, e.Message})
+	case !holds:
+		c.refuse("guard", endAuthorityChanged)
+	}
+	return holds && err == nil
+}
+
 // newPeer puts together what is known of the client.
 func newPeer(connID string, params protocol.ConnectParams, grant identity.Grant) *wire.Peer {
 	client := params.Client
@@ -158,7 +176,7 @@ func newPeer(connID string, params protocol.ConnectParams, grant identity.Grant)
 			Platform: client.Platform, DeviceFamily: client.DeviceFamily.V,
 			ModelIdentifier: client.ModelIdentifier.V, Mode: string(client.Mode), InstanceID: client.InstanceID.V,
 		},
-		DeviceID: grant.DeviceID, Principal: grant.Principal,
+		DeviceID: grant.DeviceID, Principal: grant.Principal, BySecret: grant.BySecret,
 		RemoteIP: grant.ClientIP, Local: grant.Local, ConnectedAt: time.Now(),
 	}
 }

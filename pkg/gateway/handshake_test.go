@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -131,6 +132,35 @@ func TestGuardFailureIsNotTold(t *testing.T) {
 		require.Contains(t, s.logs.String(), errorID)
 		require.Contains(t, s.logs.String(), "/var/secret/path")
 	})
+}
+
+// What is taken back between the grant and the moment from which the connection can
+// be severed is not missed.
+func TestAGrantThatNoLongerHoldsIsNoWelcome(t *testing.T) {
+	cases := map[string]struct {
+		answer func() (bool, error)
+		end    ending
+	}{
+		"taken back":   {func() (bool, error) { return false, nil }, endAuthorityChanged},
+		"broken store": {func() (bool, error) { return true, errors.New("store is closed: /var/secret/path") }, endInternal},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, func(g *Config) { g.Guard.(*fakeGuard).holds = c.answer })
+				s.observer.onJoin = func(*wire.Peer) { s.emit("chat", `"not for it"`) }
+				p := s.dial()
+				p.next()
+				p.send(connectFrame("operator", "operator.read"))
+				end := p.closed()
+				require.Equal(t, c.end.code, end.code)
+				require.Contains(t, end.reason, c.end.reason)
+				require.NotContains(t, end.reason, "/var/secret")
+				p.none()
+				require.Equal(t, []string{"connected test", "disconnected test"}, s.observer.list())
+			})
+		})
+	}
 }
 
 func TestGuardPanicCostsItsConnectionOnly(t *testing.T) {

@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"math"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // isUpgrade reports whether the request asks for a WebSocket. Whether it does so
@@ -60,26 +63,42 @@ func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
 }
 
 // serveMetrics answers whoever holds the secret, and programs on this machine
-// that are no browser's page.
+// that are no browser's page. A guessed secret counts like one in connect.
 func (g *Gateway) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	if !g.mayReadMetrics(r) {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	addr, ok := g.config.Guard.ClientAddr(remote, r.Header)
+	if err != nil || !ok {
+		answer(w, http.StatusForbidden, "text/plain; charset=utf-8", "Forbidden\n")
+		return
+	}
+	if ok, retryAfter := g.bearer(r, addr); ok || retryAfter <= 0 && g.ownProgram(r, remote) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		g.writeMetrics(w)
+	} else if retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
+		answer(w, http.StatusTooManyRequests, "application/json; charset=utf-8",
+			`{"error":{"message":"Too many failed authentication attempts. Please try again later.","type":"rate_limited"}}`)
+	} else {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		answer(w, http.StatusUnauthorized, "application/json; charset=utf-8",
 			`{"error":{"message":"Unauthorized","type":"unauthorized"}}`)
-		return
 	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	g.writeMetrics(w)
 }
 
-func (g *Gateway) mayReadMetrics(r *http.Request) bool {
-	if scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok &&
-		strings.EqualFold(scheme, "Bearer") && g.config.Guard.BearerOK(strings.TrimSpace(secret)) {
-		return true
+// bearer judges the secret of the Authorization header, if there is one.
+func (g *Gateway) bearer(r *http.Request, addr netip.Addr) (ok bool, retryAfter time.Duration) {
+	scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return false, 0
 	}
+	return g.config.Guard.BearerCheck(r.Context(), addr, strings.TrimSpace(secret))
+}
+
+// ownProgram reports whether a request comes from a program on this machine that is
+// no browser's page.
+func (g *Gateway) ownProgram(r *http.Request, remote netip.AddrPort) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && g.config.Guard.Local(remote, r.Host, r.Header) &&
+	return g.config.Guard.Local(remote, r.Host, r.Header) &&
 		len(r.Header.Values("Origin")) == 0 && (site == "" || site == "none")
 }
 

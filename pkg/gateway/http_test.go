@@ -19,6 +19,7 @@ func TestHTTPRoutes(t *testing.T) {
 		tune               func(r *http.Request)
 		status             int
 		body               string // exact, unless empty
+		retryAfter         string
 	}{
 		{name: "health", path: "/health", status: 200, body: `{"ok":true}`},
 		{name: "health, head", method: "HEAD", path: "/health", status: 200},
@@ -45,6 +46,10 @@ func TestHTTPRoutes(t *testing.T) {
 			r.RemoteAddr = "192.0.2.1:1"
 			r.Header.Set("Authorization", "Basic secret")
 		}, status: 401},
+		{name: "metrics, one guess too many", path: "/metrics", tune: func(r *http.Request) {
+			r.Header.Set("Authorization", "Bearer once too often")
+		}, status: 429, retryAfter: "2"},
+		{name: "metrics, a proxy that says nothing believable", path: "/metrics", tune: func(r *http.Request) { r.Header.Set("X-Forwarded-For", "nonsense") }, status: 403},
 		{name: "metrics through a proxy", path: "/metrics", tune: func(r *http.Request) { r.Header.Set("X-Forwarded-For", "10.0.0.1") }, status: 401},
 		{name: "metrics from a page", path: "/metrics", tune: func(r *http.Request) { r.Header.Set("Origin", "http://localhost") }, status: 401},
 		{name: "metrics with an empty origin", path: "/metrics", tune: func(r *http.Request) { r.Header.Set("Origin", "") }, status: 401},
@@ -76,6 +81,7 @@ func TestHTTPRoutes(t *testing.T) {
 				if c.body != "" {
 					require.Equal(t, c.body, w.Body.String())
 				}
+				require.Equal(t, c.retryAfter, w.Header().Get("Retry-After"))
 				require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
 				require.Equal(t, "no-referrer", w.Header().Get("Referrer-Policy"))
 			})

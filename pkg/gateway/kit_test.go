@@ -67,9 +67,10 @@ func (c addressed) LocalAddr() net.Addr  { return c.local }
 
 // fakeGuard grants what is asked to whoever holds the token "secret".
 type fakeGuard struct {
-	hold func(ctx context.Context) // called in Connect when set
-	mu   sync.Mutex
-	last identity.Attempt
+	hold  func(ctx context.Context) // called in Connect when set
+	holds func() (bool, error)      // answers Holds when set
+	mu    sync.Mutex
+	last  identity.Attempt
 }
 
 func (g *fakeGuard) Connect(ctx context.Context, a identity.Attempt) (identity.Grant, error) {
@@ -95,11 +96,25 @@ func (g *fakeGuard) Connect(ctx context.Context, a identity.Attempt) (identity.G
 	return identity.Grant{Role: role, Scopes: a.Params.Scopes, Principal: "p", Local: true}, nil
 }
 
+func (g *fakeGuard) Holds(identity.Grant) (bool, error) {
+	if g.holds == nil {
+		return true, nil
+	}
+	return g.holds()
+}
 func (g *fakeGuard) HostAllowed(host string) bool { return !strings.Contains(host, "evil") }
 func (g *fakeGuard) Local(remote netip.AddrPort, _ string, h http.Header) bool {
 	return remote.Addr().IsLoopback() && h.Get("X-Forwarded-For") == ""
 }
-func (g *fakeGuard) BearerOK(secret string) bool { return secret == "secret" }
+func (g *fakeGuard) ClientAddr(remote netip.AddrPort, h http.Header) (netip.Addr, bool) {
+	return remote.Addr(), h.Get("X-Forwarded-For") != "nonsense"
+}
+func (g *fakeGuard) BearerCheck(_ context.Context, _ netip.Addr, secret string) (bool, time.Duration) {
+	if secret == "once too often" {
+		return false, 1500 * time.Millisecond
+	}
+	return secret == "secret", 0
+}
 
 // recorder notes what the observer hears.
 type recorder struct {

@@ -3,13 +3,18 @@ package identity
 import (
 	"context"
 	"crypto/ed25519"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
+
+// principalUser begins the principal of whom a proxy vouched for.
+const principalUser = "user "
 
 const (
 	// skewMax is how far a device's clock may be off when its signature covers the
@@ -32,39 +37,81 @@ type claim struct {
 	// scopes are those of asked that exist and that the role can have.
 	scopes []string
 
-	local    bool
-	clientIP string
+	origin   origin
+	clientIP string // for people to read
+	kind     kind
 	proof    proof
+	taken    uint64 // Guard.taken when the connect began
 
 	key      ed25519.PublicKey
 	deviceID string // proven once examine has returned
+	paired   bool   // whether the device is known, in whatever role
 }
 
 // Connect decides about one connect request. A *Refusal is the answer to send; any
 // other error is the store's, and says nothing about the peer. The order of the
 // checks is the order in which the original's clients expect to be told.
 func (g *Guard) Connect(ctx context.Context, a Attempt) (Grant, error) {
+	taken := g.taken.Load()
 	c, refusal := g.examine(&a)
-	if refusal != nil {
-		return Grant{}, refusal
+	var grant Grant
+	err := error(refusal)
+	if refusal == nil {
+		c.taken = taken
+		grant, err = g.admit(ctx, c, &a)
 	}
+	g.noteConnect(&a, c, grant, err)
+	return grant, err
+}
+
+// admit decides about a claim whose device, if it names one, is proven.
+func (g *Guard) admit(ctx context.Context, c *claim, a *Attempt) (Grant, error) {
 	if c.deviceID == "" {
+		c.proof = g.judge(c, a)
+		if refusal := c.withoutDevice(); refusal != nil {
+			return Grant{}, refusal
+		}
+		if c.origin.unattributed {
+			return Grant{}, unattributed()
+		}
+		if c.proof.user != "" {
+			return c.grant(principalUser + c.proof.user), nil
+		}
 		return c.grant(PrincipalSecret), nil
 	}
-	if c.proof.ok {
+	err := g.db.View(func(tx *store.Tx) (err error) {
+		c.paired, err = devices.Has(tx, c.deviceID)
+		return err
+	})
+	if err != nil {
+		return Grant{}, fmt.Errorf("look up device: %w", err)
+	}
+	c.proof = g.judge(c, a)
+	token, _ := c.auth.Token.Get()
+	switch {
+	case !c.proof.ok && (token == "" || g.mode == protocol.AuthModeTrustedProxy):
+		return Grant{}, c.proof.denied
+	case c.proof.ok:
 		return g.admitBySecret(ctx, c)
 	}
 	return g.admitByToken(ctx, c)
 }
 
-// examine does all that needs no store. It returns a claim whose device is proven,
-// or one without device whose secret is.
+// unattributed refuses what a configured proxy sent without saying for whom: its
+// own address is no client's.
+func unattributed() *Refusal {
+	return invalid(protocol.DetailAuthRequired, "unauthorized: proxy attribution required (the proxy in gateway.trustedProxies must send one X-Forwarded-For)")
+}
+
+// examine does all that needs neither store nor secret. The claim that it returns
+// names no device, or one that is proven. It is nil when the refusal came first.
 func (g *Guard) examine(a *Attempt) (*claim, *Refusal) {
 	p := &a.Params
 	if p.MinProtocol > protocol.Version || p.MaxProtocol < protocol.Version {
 		return nil, protocolMismatch()
 	}
 	c := &claim{client: p.Client, auth: p.Auth.V, nonce: a.Nonce, role: protocol.RoleOperator, asked: p.Scopes}
+	c.kind = kindOf(p.Client.Platform, p.Client.DeviceFamily.V)
 	switch p.Role.Or(protocol.RoleOperator) {
 	case protocol.RoleOperator:
 	case protocol.RoleNode:
@@ -76,21 +123,15 @@ func (g *Guard) examine(a *Attempt) (*claim, *Refusal) {
 	if refusal := g.door.check(a, isBrowser(c.client)); refusal != nil {
 		return nil, refusal
 	}
-	c.local = g.Local(a.RemoteAddr, a.Host, a.Header)
-	if !c.local {
-		c.clientIP = clientIP(a.RemoteAddr.Addr(), a.Header)
-	}
-	c.proof = g.secret.judge(c.auth, c.client)
+	c.origin = g.door.originOf(a.RemoteAddr.Addr(), a.Host, a.Header)
+	c.clientIP = c.origin.ip()
 	device, ok := p.Device.Get()
 	if !ok {
-		return c, c.withoutDevice()
+		return c, nil
 	}
 	c.device = device
 	if refusal := g.proveDevice(c); refusal != nil {
 		return nil, refusal
-	}
-	if token, _ := c.auth.Token.Get(); !c.proof.ok && token == "" {
-		return nil, c.proof.denied
 	}
 	return c, nil
 }
@@ -126,7 +167,7 @@ func (g *Guard) proveDevice(c *claim) *Refusal {
 	}
 	nonce := strings.TrimSpace(c.device.Nonce.V)
 	if nonce == "" {
-		if !g.legacy || !c.local {
+		if !g.legacy || !c.origin.local {
 			return invalid(protocol.DetailDeviceNonceRequired, "device nonce required")
 		}
 		if skewed(c.device.SignedAt, legacySkewMax) {
@@ -137,7 +178,8 @@ func (g *Guard) proveDevice(c *claim) *Refusal {
 	}
 	// A scope with a separator inside would read like two in the signed text.
 	ambiguous := slices.ContainsFunc(c.asked, func(s string) bool { return strings.ContainsAny(s, "|,") })
-	if ambiguous || !signatureOK(key, signedText(c, nonce), c.device.Signature) {
+	signed := func(text string) bool { return signatureOK(key, text, c.device.Signature) }
+	if ambiguous || !signed(signedText(c, nonce)) && !slices.ContainsFunc(signedKind(c, nonce), signed) {
 		return invalid(protocol.DetailDeviceSignatureInvalid, "device signature invalid")
 	}
 	c.key, c.deviceID = key, id
@@ -153,13 +195,14 @@ func skewed(signedAt int64, limit time.Duration) bool {
 // silent reports whether the claim may approve itself: it comes directly from this
 // host, no foreign page is behind it (the door has seen to that), and it proved the
 // shared secret, which only the owner of the 0600 file can read.
-func (c *claim) silent() bool { return c.local && c.proof.ok }
+func (c *claim) silent() bool { return c.origin.local && c.proof.bySecret }
 
 // grant is what the claim gets once nothing speaks against it.
 func (c *claim) grant(principal string) Grant {
 	return Grant{
 		Role: c.role, Scopes: c.scopes, DeviceID: c.deviceID, Principal: principal,
-		ClientIP: c.clientIP, Local: c.local,
+		ClientIP: c.clientIP, Local: c.origin.local, BySecret: c.proof.bySecret,
+		taken: c.taken, generation: c.proof.generation,
 	}
 }
 
@@ -197,7 +240,7 @@ func covers(have, want []string) bool {
 func protocolMismatch() *Refusal {
 	detail := detailCode(protocol.DetailProtocolMismatch)
 	detail.ExpectedProtocol = wire.Some[int64](protocol.Version)
-	r := refuse(protocol.ErrorInvalidRequest, detail, "protocol mismatch")
-	r.CloseCode = closeCodeProtocol
+	r := refuse(protocol.ErrorInvalidRequest, detail, protocol.CloseProtocolMismatch)
+	r.CloseCode = protocol.CloseProtocolMismatchCode
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -35,15 +36,19 @@ type device struct {
 	PublicKey string `json:"publicKey"`
 	// Self says that the device approved itself, by proof of the shared secret on
 	// this host, and no person did.
-	Self         bool   `json:"self,omitempty"`
+	Self bool `json:"self,omitempty"`
+	// Named says that a person named the device, so that it no longer names itself.
+	Named        bool   `json:"named,omitempty"`
 	DisplayName  string `json:"displayName,omitempty"`
 	Platform     string `json:"platform,omitempty"`
 	DeviceFamily string `json:"deviceFamily,omitempty"`
 	ClientID     string `json:"clientId,omitempty"`
 	ClientMode   string `json:"clientMode,omitempty"`
 	RemoteIP     string `json:"remoteIp,omitempty"`
-	CreatedAtMs  int64  `json:"createdAtMs"`
-	LastSeenAtMs int64  `json:"lastSeenAtMs"`
+	// Pin is the kind of machine that was approved.
+	Pin          kind  `json:"pin,omitzero"`
+	CreatedAtMs  int64 `json:"createdAtMs"`
+	LastSeenAtMs int64 `json:"lastSeenAtMs"`
 	// Roles are the approved roles.
 	Roles map[string]*approval `json:"roles"`
 }
@@ -52,6 +57,8 @@ type device struct {
 type approval struct {
 	Scopes       []string `json:"scopes"`
 	ApprovedAtMs int64    `json:"approvedAtMs"`
+	RotatedAtMs  int64    `json:"rotatedAtMs,omitempty"`
+	RevokedAtMs  int64    `json:"revokedAtMs,omitempty"`
 	// Tokens are at most tokensMax, oldest first.
 	Tokens []deviceToken `json:"tokens,omitempty"`
 }
@@ -70,7 +77,9 @@ func (d *device) approves(role string, scopes []string) bool {
 	return a != nil && covers(a.Scopes, scopes)
 }
 
-// approve adds a role, and scopes to those it had.
+// approve adds a role, and scopes to those it had. The tokens that the device holds
+// already carry them too: it would otherwise lose its token at the first connect
+// that uses what was just approved.
 func (d *device) approve(role string, scopes []string, now int64) {
 	a := d.Roles[role]
 	if a == nil {
@@ -83,11 +92,61 @@ func (d *device) approve(role string, scopes []string, now int64) {
 		}
 	}
 	a.ApprovedAtMs = now
+	for i := range a.Tokens {
+		a.Tokens[i].Scopes = slices.Clone(a.Scopes)
+	}
+}
+
+// adopt stores what an approved request said.
+func (d *device) adopt(r request) {
+	if r.DisplayName != "" && !d.Named {
+		d.DisplayName = r.DisplayName
+	}
+	d.Platform, d.DeviceFamily = r.Platform, r.DeviceFamily
+	d.ClientID, d.ClientMode, d.RemoteIP = r.ClientID, r.ClientMode, r.RemoteIP
+	d.Pin = r.kind()
+}
+
+// public is what may be told of the device.
+func (d *device) public(id string) Device {
+	out := Device{
+		DeviceID: id, PublicKey: d.PublicKey, DisplayName: d.DisplayName, Platform: d.Platform,
+		DeviceFamily: d.DeviceFamily, ClientID: d.ClientID, ClientMode: d.ClientMode,
+		Roles: slices.Sorted(maps.Keys(d.Roles)), Scopes: []string{}, RemoteIP: d.RemoteIP,
+		CreatedAtMs: d.CreatedAtMs, LastSeenAtMs: d.LastSeenAtMs, Self: d.Self,
+	}
+	for _, role := range out.Roles {
+		a := d.Roles[role]
+		out.ApprovedAtMs = max(out.ApprovedAtMs, a.ApprovedAtMs)
+		out.Tokens = append(out.Tokens, a.summary(role))
+		for _, scope := range a.Scopes {
+			if !slices.Contains(out.Scopes, scope) {
+				out.Scopes = append(out.Scopes, scope)
+			}
+		}
+	}
+	return out
+}
+
+// summary tells of the tokens. A role without any was approved and not used yet,
+// or its tokens were revoked.
+func (a *approval) summary(role string) TokenSummary {
+	t := TokenSummary{
+		Role: role, Scopes: slices.Clone(a.Scopes), CreatedAtMs: a.ApprovedAtMs,
+		RotatedAtMs: a.RotatedAtMs, RevokedAtMs: a.RevokedAtMs,
+	}
+	for i, token := range a.Tokens {
+		if i == 0 || token.CreatedAtMs >= t.CreatedAtMs {
+			t.Scopes, t.CreatedAtMs = slices.Clone(token.Scopes), token.CreatedAtMs
+		}
+		t.LastUsedAtMs = max(t.LastUsedAtMs, token.LastUsedAtMs)
+	}
+	return t
 }
 
 // describe stores what the client says of itself. Nothing is decided by it.
 func (d *device) describe(c *claim) {
-	if name := label(c.client.DisplayName.V, nameBytesMax); name != "" {
+	if name := label(c.client.DisplayName.V, nameBytesMax); name != "" && !d.Named {
 		d.DisplayName = name
 	}
 	d.Platform = label(c.client.Platform, detailBytesMax)
@@ -110,10 +169,13 @@ func label(text string, n int) string {
 // find returns the valid token that text is, or nil. It compares hashes, all of
 // them, so that its time tells nothing.
 func (a *approval) find(text string) *deviceToken {
+	return a.findHash(tokenHash(text))
+}
+
+func (a *approval) findHash(sum string) *deviceToken {
 	if a == nil {
 		return nil
 	}
-	sum := tokenHash(text)
 	var found *deviceToken
 	for i := range a.Tokens {
 		if subtle.ConstantTimeCompare([]byte(a.Tokens[i].SHA256), []byte(sum)) == 1 {
@@ -135,6 +197,7 @@ func (a *approval) mint(text string, now int64) *deviceToken {
 		}
 		a.Tokens = slices.Delete(a.Tokens, oldest, oldest+1)
 	}
+	a.RevokedAtMs = 0
 	a.Tokens = append(a.Tokens, deviceToken{
 		SHA256: tokenHash(text), Scopes: slices.Clone(a.Scopes), CreatedAtMs: now, LastUsedAtMs: now,
 	})

@@ -19,10 +19,11 @@ import (
 type door struct {
 	hosts   map[string]bool
 	origins map[string]bool
+	proxies []netip.Prefix
 }
 
 func newDoor(c Config) door {
-	d := door{hosts: map[string]bool{"localhost": true}, origins: map[string]bool{}}
+	d := door{hosts: map[string]bool{"localhost": true}, origins: map[string]bool{}, proxies: c.TrustedProxies}
 	for _, name := range c.AllowedHosts {
 		d.hosts[strings.ToLower(name)] = true
 	}
@@ -163,16 +164,6 @@ func forwarded(h http.Header) bool {
 		}
 	}
 	return false
-}
-
-// clientIP is the address to show to people: none for loopback and for proxies
-// that nobody configured, whose own address would mislead.
-func clientIP(remote netip.Addr, h http.Header) string {
-	addr := remote.Unmap().WithZone("")
-	if !addr.IsValid() || addr.IsLoopback() || forwarded(h) {
-		return ""
-	}
-	return addr.String()
 }
 
 // check refuses what comes by a wrong name or from a wrong page.

@@ -13,6 +13,12 @@
 // role. Clients overwrite their stored token from every hello-ok; a narrow one
 // would lock out their next, wider connection.
 //
+// Wrong secrets are counted by where they come from (limit.go). A lockout does not
+// refuse the right secret outright, which would let anybody lock the owner out: it
+// bounds how many are weighed, and a paired device that signs has a count of its
+// own wherever it is. What a person or the device itself decides about devices is
+// in decisions.go, with the record of it in the same transaction.
+//
 // Devices and pending pairing requests are kept in the store, tokens as SHA-256.
 // A minted token is on disk before Connect returns; when a device was last seen is
 // written by Run, off the path of the connects. Guard is safe for concurrent use:
@@ -27,6 +33,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/settings"
@@ -44,8 +51,23 @@ type Config struct {
 	DB *store.DB
 	// Log receives what was decided about devices; never a secret. nil discards.
 	Log *slog.Logger
-	// Token is the shared secret. There is no mode without one: see settings.Token.
+	// Mode is how peers prove the shared secret; empty means token. There is no mode
+	// without a proof.
+	Mode protocol.AuthMode
+	// Token is the shared secret of mode token: see settings.SharedSecret.
 	Token settings.Secret
+	// Password is the shared secret of mode password.
+	Password settings.Secret
+	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// TrustedProxy is how they vouch for users in mode trusted-proxy.
+	TrustedProxy TrustedProxy
+	// Limits bound the guessing of secrets; what is zero has its default.
+	Limits Limits
+	// Events is told what changed; nil tells nobody.
+	Events Events
+	// Audit takes the record of every decision; nil keeps none.
+	Audit Audit
 	// AllowedHosts are names that the Host header may carry besides IP addresses,
 	// localhost and Hostname, in lower case without port.
 	AllowedHosts []string
@@ -60,11 +82,20 @@ type Config struct {
 
 // Guard answers who may connect and as what.
 type Guard struct {
-	db     *store.DB
-	log    *slog.Logger
-	secret sharedSecret
-	door   door
-	legacy bool
+	db      *store.DB
+	log     *slog.Logger
+	mode    protocol.AuthMode
+	secret  atomic.Pointer[sharedSecret]
+	door    door
+	proxy   TrustedProxy
+	limiter *limiter
+	events  Events
+	audit   Audit
+	legacy  bool
+
+	// taken counts what was taken back from anybody: see Holds.
+	taken    atomic.Uint64
+	rotation sync.Mutex // held while the shared secret is replaced
 
 	mu   sync.Mutex          // guards seen
 	seen map[string]sighting // by device id; at most sightingsMax
@@ -75,20 +106,40 @@ func New(c Config) (*Guard, error) {
 	if c.DB == nil {
 		return nil, errors.New("identity needs a store")
 	}
-	if err := settings.CheckToken(c.Token); err != nil {
-		return nil, fmt.Errorf("gateway token %w", err)
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Guard{
-		db:     c.DB,
-		log:    c.Log,
-		secret: newSharedSecret(c.Token),
-		door:   newDoor(c),
-		legacy: c.AllowLegacySignature,
-		seen:   map[string]sighting{},
-	}, nil
+	if c.Events == nil {
+		c.Events = quiet{}
+	}
+	if c.Audit == nil {
+		c.Audit = quiet{}
+	}
+	g := &Guard{
+		db: c.DB, log: c.Log, mode: c.Mode, door: newDoor(c), proxy: c.TrustedProxy, limiter: newLimiter(c.Limits),
+		events: c.Events, audit: c.Audit, legacy: c.AllowLegacySignature, seen: map[string]sighting{},
+	}
+	secret := new(sharedSecret)
+	var err error
+	switch g.mode {
+	case "", protocol.AuthModeToken:
+		g.mode = protocol.AuthModeToken
+		if secret, err = newSharedSecret(c.Token); err != nil {
+			return nil, fmt.Errorf("gateway token %w", err)
+		}
+	case protocol.AuthModePassword:
+		if secret, err = newSharedSecret(c.Password); err != nil {
+			return nil, fmt.Errorf("gateway password %w", err)
+		}
+	case protocol.AuthModeTrustedProxy:
+		if len(c.TrustedProxies) == 0 || c.TrustedProxy.UserHeader == "" {
+			return nil, errors.New("auth mode trusted-proxy needs gateway.trustedProxies and gateway.auth.trustedProxy.userHeader")
+		}
+	default:
+		return nil, fmt.Errorf("auth mode %q is not token, password or trusted-proxy", c.Mode)
+	}
+	g.secret.Store(secret)
+	return g, nil
 }
 
 // Attempt is one connect request and the connection it came on.
@@ -114,8 +165,14 @@ type Grant struct {
 	Scopes []string
 	// DeviceID is the proven device, or empty.
 	DeviceID string
-	// Principal owns idempotency keys: DeviceID, else PrincipalSecret.
+	// Principal owns idempotency keys: DeviceID, else PrincipalSecret, else "user "
+	// and the name that a proxy vouched for.
 	Principal string
+	// BySecret reports whether this connect proved the shared secret.
+	BySecret bool
+	// Platform is the kind of machine that was approved for the device: ios, android,
+	// macos, windows, linux or unknown. Empty without a device.
+	Platform string
 	// ClientIP is the peer's address for people to read. It is empty when the peer
 	// is local or came through a proxy that nobody configured.
 	ClientIP string
@@ -123,11 +180,15 @@ type Grant struct {
 	Local bool
 	// Auth goes into hello-ok: the device's token. Absent without a device.
 	Auth wire.Opt[protocol.HelloAuth]
+
+	// What Holds looks up again: how much was taken back before this connect began,
+	// and the generation of the secret or the hash of the token that it leaves with.
+	taken, generation uint64
+	tokenHash         string
 }
 
-// BearerOK reports whether secret is the gateway's token, in constant time. It is
-// for HTTP routes; a WebSocket proves it in connect.
-func (g *Guard) BearerOK(secret string) bool { return g.secret.matches(secret) }
+// AuthMode is how peers prove the shared secret.
+func (g *Guard) AuthMode() protocol.AuthMode { return g.mode }
 
 // HostAllowed reports whether a Host header names this gateway.
 func (g *Guard) HostAllowed(host string) bool { return g.door.hostAllowed(host) }
@@ -137,5 +198,13 @@ func (g *Guard) HostAllowed(host string) bool { return g.door.hostAllowed(host) 
 // ones included, says that there was one. An SSH tunnel looks local: nothing on
 // the wire tells it apart.
 func (g *Guard) Local(remote netip.AddrPort, host string, h http.Header) bool {
-	return remote.Addr().Unmap().IsLoopback() && loopbackName(host) && !forwarded(h)
+	return g.door.originOf(remote.Addr(), host, h).local
+}
+
+// ClientAddr returns the address of whoever sent an HTTP request: the other end of
+// the connection, or what a configured proxy says. ok is false when that proxy says
+// nothing that can be believed; refuse such a request with 403.
+func (g *Guard) ClientAddr(remote netip.AddrPort, h http.Header) (addr netip.Addr, ok bool) {
+	o := g.door.originOf(remote.Addr(), "", h)
+	return o.addr, o.addr.IsValid() && !o.unattributed
 }

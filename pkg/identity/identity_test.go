@@ -8,15 +8,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
@@ -38,7 +41,38 @@ type fixture struct {
 	dir string
 	log *bytes.Buffer
 	cfg Config
+	// told are the events, one line each; record is the audit.
+	told   *spy
+	record *audit.Log
 }
+
+// spy writes down the events that it is told.
+type spy struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (s *spy) add(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = append(s.lines, fmt.Sprintf(format, args...))
+}
+
+// take returns what was told since the last call.
+func (s *spy) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lines := s.lines
+	s.lines = nil
+	return lines
+}
+
+func (s *spy) PairRequested(p Pending) { s.add("requested %s %v", p.Role, p.Scopes) }
+func (s *spy) PairResolved(p Pending, decision string, _ int64) {
+	s.add("%s %s %v silent=%v", decision, p.Role, p.Scopes, p.Silent)
+}
+func (s *spy) AuthorityChanged(deviceID, role string) { s.add("changed %s %q", deviceID[:4], role) }
+func (s *spy) SecretChanged()                         { s.add("secret") }
 
 // newFixture opens a store and a Guard; change edits the configuration.
 func newFixture(t testing.TB, change func(*Config)) *fixture {
@@ -51,6 +85,8 @@ func newFixture(t testing.TB, change func(*Config)) *fixture {
 		AllowedOrigins: []string{"https://ui.example.com"},
 		Log:            slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+	f.told = new(spy)
+	f.cfg.Events = f.told
 	if change != nil {
 		change(&f.cfg)
 	}
@@ -63,6 +99,9 @@ func (f *fixture) open(t testing.TB) {
 	db, err := store.Open(store.Options{Dir: f.dir})
 	require.NoError(t, err)
 	f.db, f.cfg.DB = db, db
+	f.record, err = audit.New(audit.Config{DB: db})
+	require.NoError(t, err)
+	f.cfg.Audit = f.record
 	f.Guard, err = New(f.cfg)
 	require.NoError(t, err)
 }

@@ -125,6 +125,23 @@ func signedText(c *claim, nonce string) string {
 	return strings.Join(fields, "|")
 }
 
+// signedKind is what newer clients sign instead: the second form and, after it, the
+// platform and family of the machine, which decide what a node may offer. Clients
+// of the original put both into plain form first; others sign them as sent. A bar
+// inside either would let one text mean two machines.
+func signedKind(c *claim, nonce string) []string {
+	platform, family := c.client.Platform, c.client.DeviceFamily.V
+	if nonce == "" || strings.Contains(platform+family, "|") {
+		return nil
+	}
+	text := "v3" + strings.TrimPrefix(signedText(c, nonce), "v2")
+	forms := []string{text + "|" + plain(platform) + "|" + plain(family)}
+	if verbatim := text + "|" + platform + "|" + family; verbatim != forms[0] {
+		forms = append(forms, verbatim)
+	}
+	return forms
+}
+
 // signatureOK reports whether the device signed text. crypto/ed25519 refuses a
 // scalar that is not reduced, so a signature has one form only.
 func signatureOK(key ed25519.PublicKey, text, signature string) bool {

@@ -8,9 +8,7 @@ import (
 )
 
 const (
-	closeCodeProtocol = 1002
-	closeCodePolicy   = 1008
-	closeBytesMax     = 120
+	closeBytesMax = 120
 	// echoBytesMax bounds what a refusal repeats of the request.
 	echoBytesMax = 256
 )
@@ -23,6 +21,8 @@ type Refusal struct {
 	CloseCode int
 	// CloseReason is the message, cut to 120 bytes of UTF-8.
 	CloseReason string
+	// code is the finer code in Err's details, for the record.
+	code string
 }
 
 // Error returns the text of Err.
@@ -38,7 +38,7 @@ func refuse(code string, detail protocol.ErrorDetails, message string) *Refusal 
 		detail.RecommendedNextStep = wire.Some(step)
 	}
 	err := &wire.Error{Code: code, Message: message, Details: detail.AppendJSON(nil)}
-	return &Refusal{Err: err, CloseCode: closeCodePolicy, CloseReason: clip(message, closeBytesMax)}
+	return &Refusal{Err: err, CloseCode: protocol.CloseHandshakeRefusedCode, CloseReason: clip(message, closeBytesMax), code: detail.Code.V}
 }
 
 // invalid is refuse with INVALID_REQUEST, which nearly all refusals carry.

@@ -27,9 +27,12 @@ type Source struct {
 
 // Flags are command line values; nil is a flag that was not given.
 type Flags struct {
-	Port  *int
-	Bind  *string
-	Token *string
+	Port     *int
+	Bind     *string
+	Token    *string
+	Password *string
+	// AuthMode is gateway.auth.mode. A Token or Password without it chooses its own.
+	AuthMode *string
 }
 
 // Paths returns the state directory (CODERCLAW_STATE_DIR, else ~/.coderclaw) and
@@ -141,6 +144,10 @@ func (s *Settings) applyEnv(getenv func(string) string, given map[string]bool) (
 		s.Gateway.Auth.Token = NewSecret(v)
 		given["gateway.auth.token"] = true
 	}
+	if v := getenv("CODERCLAW_GATEWAY_PASSWORD"); v != "" {
+		s.Gateway.Auth.Password = NewSecret(v)
+		given["gateway.auth.password"] = true
+	}
 	if v := strings.TrimSpace(getenv("OPENAI_BASE_URL")); v != "" {
 		s.Agent.OpenAI.BaseURL = v
 	}
@@ -165,6 +172,11 @@ func (s *Settings) applyFlags(f Flags, given map[string]bool) (problems []string
 		s.Gateway.Auth.Token = NewSecret(*f.Token)
 		given["gateway.auth.token"] = true
 	}
+	if f.Password != nil {
+		s.Gateway.Auth.Password = NewSecret(*f.Password)
+		given["gateway.auth.password"] = true
+	}
+	s.Gateway.Auth.resolveMode(f)
 	return problems
 }
 
@@ -194,11 +206,7 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 	if _, err := g.Addrs(); err != nil {
 		bad("%v", err)
 	}
-	if given["gateway.auth.token"] {
-		if err := CheckToken(g.Auth.Token); err != nil {
-			bad("gateway.auth.token %v", err)
-		}
-	}
+	problems = append(problems, g.checkAuth(given)...)
 	if g.MaxBufferedBytes < bufferedBytesMin || g.MaxBufferedBytes > bufferedBytesMax {
 		bad("gateway.maxBufferedBytes must be between %d and %d", bufferedBytesMin, bufferedBytesMax)
 	}

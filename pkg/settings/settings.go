@@ -34,6 +34,17 @@ const (
 	configFileName      = "coderclaw.json"
 	stateDirName        = ".coderclaw"
 	generatedTokenBytes = 24
+
+	AuthToken        = "token"
+	AuthPassword     = "password"
+	AuthTrustedProxy = "trusted-proxy"
+
+	DefaultAttemptsMax = 10
+	DefaultWindowMs    = 60_000
+	DefaultLockoutMs   = 300_000
+	attemptsMost       = 1000
+	rateLimitMsLeast   = 1000
+	rateLimitMsMost    = 86_400_000
 )
 
 // Settings is the whole of coderclaw.json, resolved.
@@ -45,19 +56,38 @@ type Settings struct {
 // Gateway is the part of the settings that the server itself obeys.
 type Gateway struct {
 	Port             int       `json:"port" jsonschema:"minimum=0,maximum=65535,default=18789" jsonschema_description:"TCP port of HTTP and WebSocket; 0 takes a free one."`
-	Bind             string    `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs gateway.tls.allowPlaintextLan."`
+	Bind             string    `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
 	Auth             Auth      `json:"auth" jsonschema_description:"How clients prove that they may connect."`
+	TrustedProxies   []string  `json:"trustedProxies" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
 	AllowedHosts     []string  `json:"allowedHosts" jsonschema_description:"Host names, without port, by which clients may address this gateway besides IP addresses, localhost and the machine's own name."`
 	ControlUI        ControlUI `json:"controlUi" jsonschema_description:"Browser access."`
 	TLS              TLS       `json:"tls" jsonschema_description:"Encryption in transit."`
 	MaxBufferedBytes int       `json:"maxBufferedBytes" jsonschema:"minimum=65536,maximum=52428800,default=16777216" jsonschema_description:"Bytes that may wait for one slow client before it is disconnected."`
 }
 
-// Auth is how clients authenticate. There is no mode without a secret: an unset
-// Token makes the gateway generate one (see Token).
+// Auth is how clients authenticate. There is no mode without a proof: in mode token
+// an unset Token makes the gateway generate one (see Token).
 type Auth struct {
-	Token                Secret `json:"token" jsonschema:"minLength=1" jsonschema_description:"The shared secret. When unset, one is generated into gateway.token in the state directory."`
-	AllowLegacySignature bool   `json:"allowLegacySignature" jsonschema:"default=false" jsonschema_description:"Accept device signatures without the server's nonce from this host, if at most 120 s old. Costs: such a signature can be replayed within that time."`
+	Mode                 string       `json:"mode" jsonschema:"enum=token,enum=password,enum=trusted-proxy" jsonschema_description:"What proves that a client may connect. When unset: password if one is set, else token. CODERCLAW_GATEWAY_TOKEN and CODERCLAW_GATEWAY_PASSWORD override the secrets below."`
+	Token                Secret       `json:"token" jsonschema:"minLength=1" jsonschema_description:"The shared secret. When unset, one is generated into gateway.token in the state directory."`
+	Password             Secret       `json:"password" jsonschema:"minLength=1" jsonschema_description:"The shared secret of mode password."`
+	TrustedProxy         TrustedProxy `json:"trustedProxy" jsonschema_description:"Mode trusted-proxy: a reverse proxy in gateway.trustedProxies signs people in. Costs: every program that can send from such an address, this host's own programs included when it is a loopback address, can name any user."`
+	RateLimit            RateLimit    `json:"rateLimit" jsonschema_description:"How many wrong secrets one address may send. A paired device that signs is counted apart from its address."`
+	AllowLegacySignature bool         `json:"allowLegacySignature" jsonschema:"default=false" jsonschema_description:"Accept device signatures without the server's nonce from this host, if at most 120 s old. Costs: such a signature can be replayed within that time."`
+}
+
+// TrustedProxy is how a proxy tells whom it has signed in.
+type TrustedProxy struct {
+	UserHeader      string   `json:"userHeader" jsonschema_description:"The header with the user's name, such as X-Forwarded-User. The proxy must remove it from what it receives."`
+	RequiredHeaders []string `json:"requiredHeaders" jsonschema_description:"Headers that must all be there and not empty."`
+	AllowUsers      []string `json:"allowUsers" jsonschema_description:"Users who may connect; empty lets everybody whom the proxy has signed in."`
+}
+
+// RateLimit bounds the guessing of secrets.
+type RateLimit struct {
+	MaxAttempts int   `json:"maxAttempts" jsonschema:"minimum=1,maximum=1000,default=10" jsonschema_description:"Wrong secrets from one address within the window that begin a lockout."`
+	WindowMs    int64 `json:"windowMs" jsonschema:"minimum=1000,maximum=86400000,default=60000" jsonschema_description:"The window in milliseconds."`
+	LockoutMs   int64 `json:"lockoutMs" jsonschema:"minimum=1000,maximum=86400000,default=300000" jsonschema_description:"How long a lockout lasts in milliseconds. A few secrets are still weighed in it, so that the right one gets in."`
 }
 
 // ControlUI is what browsers may do.
@@ -87,6 +117,9 @@ type OpenAI struct {
 // Default returns the settings of an empty file.
 func Default() *Settings {
 	return &Settings{
-		Gateway: Gateway{Port: DefaultPort, Bind: DefaultBind, MaxBufferedBytes: DefaultMaxBufferedBytes},
+		Gateway: Gateway{
+			Port: DefaultPort, Bind: DefaultBind, MaxBufferedBytes: DefaultMaxBufferedBytes,
+			Auth: Auth{RateLimit: RateLimit{MaxAttempts: DefaultAttemptsMax, WindowMs: DefaultWindowMs, LockoutMs: DefaultLockoutMs}},
+		},
 	}
 }

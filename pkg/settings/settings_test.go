@@ -42,6 +42,9 @@ func TestLoadDefaults(t *testing.T) {
 	require.Equal(t, "builtin", s.Agent.Backend)
 	require.False(t, s.Gateway.Auth.Token.IsSet())
 	require.False(t, s.Gateway.Auth.AllowLegacySignature)
+	require.Equal(t, "token", s.Gateway.Auth.Mode)
+	require.Equal(t, RateLimit{MaxAttempts: 10, WindowMs: 60_000, LockoutMs: 300_000}, s.Gateway.Auth.RateLimit)
+	require.Empty(t, s.Gateway.ProxyPrefixes())
 
 	blank, err := Load(Source{Path: writeConfig(t, " \n"), Getenv: noEnv})
 	require.NoError(t, err)
@@ -53,7 +56,9 @@ func TestLoadReadsEveryKey(t *testing.T) {
 {
   gateway: {
     port: 19000, bind: '192.0.2.7', 'allowedHosts': ["GW.Example.com.", "[::1]"],
-    auth: { token: "s3cret", allowLegacySignature: true, },
+    auth: { mode: "token", token: "s3cret", password: "pw", allowLegacySignature: true, rateLimit: {maxAttempts: 3, windowMs: 2000, lockoutMs: 4000},
+      trustedProxy: {userHeader: "X-User", requiredHeaders: ["X-Sig"], allowUsers: ["me@example.com"]} },
+    trustedProxies: ["127.0.0.1", "10.1.2.3/8", "::ffff:192.0.2.9", "2001:db8::1/64"],
     controlUi: { allowedOrigins: ["HTTPS://UI.example.com:8443"] },
     tls: { allowPlaintextLan: true }, maxBufferedBytes: 52428800,
   },
@@ -65,9 +70,14 @@ func TestLoadReadsEveryKey(t *testing.T) {
 	require.Equal(t, &Settings{
 		Gateway: Gateway{
 			Port: 19000, Bind: "192.0.2.7", AllowedHosts: []string{"gw.example.com", "::1"},
-			Auth:      Auth{Token: NewSecret("s3cret"), AllowLegacySignature: true},
-			ControlUI: ControlUI{AllowedOrigins: []string{"https://ui.example.com:8443"}},
-			TLS:       TLS{AllowPlaintextLan: true}, MaxBufferedBytes: 52428800,
+			Auth: Auth{
+				Mode: "token", Token: NewSecret("s3cret"), Password: NewSecret("pw"), AllowLegacySignature: true,
+				RateLimit:    RateLimit{MaxAttempts: 3, WindowMs: 2000, LockoutMs: 4000},
+				TrustedProxy: TrustedProxy{UserHeader: "X-User", RequiredHeaders: []string{"X-Sig"}, AllowUsers: []string{"me@example.com"}},
+			},
+			TrustedProxies: []string{"127.0.0.1/32", "10.0.0.0/8", "192.0.2.9/32", "2001:db8::/64"},
+			ControlUI:      ControlUI{AllowedOrigins: []string{"https://ui.example.com:8443"}},
+			TLS:            TLS{AllowPlaintextLan: true}, MaxBufferedBytes: 52428800,
 		},
 		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
 			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", ContextTokens: 8192,
@@ -94,6 +104,47 @@ func TestLoadPrecedence(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3000, s.Gateway.Port)
 	require.Equal(t, "flag", s.Gateway.Auth.Token.Reveal())
+}
+
+func TestLoadPicksTheAuthMode(t *testing.T) {
+	token, password, mode := "t", "p", "password"
+	cases := []struct {
+		name, file string
+		env        []string
+		flags      Flags
+		want, by   string
+	}{
+		{name: "nothing said", file: "{}", want: "token"},
+		{name: "a password alone", file: `{gateway:{auth:{password:"file"}}}`, want: "password", by: "file"},
+		{name: "both", file: `{gateway:{auth:{password:"file",token:"x"}}}`, want: "password", by: "file"},
+		{name: "both and a mode", file: `{gateway:{auth:{password:"file",token:"x",mode:"token"}}}`, want: "token", by: "x"},
+		{name: "password in the environment", file: `{gateway:{auth:{password:"file"}}}`, env: []string{"CODERCLAW_GATEWAY_PASSWORD", "env"}, want: "password", by: "env"},
+		{name: "token in the environment", file: `{}`, env: []string{"CODERCLAW_GATEWAY_TOKEN", "env"}, want: "token", by: "env"},
+		{name: "password flag", file: `{gateway:{auth:{token:"x"}}}`, env: []string{"CODERCLAW_GATEWAY_PASSWORD", "env"}, flags: Flags{Password: &password}, want: "password", by: "p"},
+		{name: "token flag", file: `{gateway:{auth:{password:"file"}}}`, flags: Flags{Token: &token}, want: "token", by: "t"},
+		{name: "mode flag", file: `{gateway:{auth:{mode:"token"}}}`, flags: Flags{Token: &token, Password: &password, AuthMode: &mode}, want: "password", by: "p"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Load(Source{Path: writeConfig(t, c.file), Getenv: env(c.env...), Flags: c.flags})
+			require.NoError(t, err)
+			require.Equal(t, c.want, s.Gateway.Auth.Mode)
+			secret, err := SharedSecret(t.TempDir(), s.Gateway.Auth, slog.New(slog.DiscardHandler))
+			require.NoError(t, err)
+			if c.by == "" {
+				require.Len(t, secret.Reveal(), 2*generatedTokenBytes)
+				return
+			}
+			require.Equal(t, c.by, secret.Reveal())
+		})
+	}
+	dir := t.TempDir()
+	secret, err := SharedSecret(dir, Auth{Mode: AuthTrustedProxy}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.False(t, secret.IsSet())
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries, "no token is generated for a mode without one")
 }
 
 func TestLoadPicksTheBackend(t *testing.T) {
@@ -150,6 +201,23 @@ func TestLoadRefuses(t *testing.T) {
 		{"base URL scheme", `{agent:{openai:{baseUrl:"file:///x"}}}`, "agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL"},
 		{"base URL with password", `{agent:{openai:{baseUrl:"http://u:p@h/v1"}}}`, "without user name"},
 		{"empty token", `{gateway:{auth:{token:""}}}`, "gateway.auth.token is empty"},
+		{"empty password", `{gateway:{auth:{password:""}}}`, "gateway.auth.password is empty"},
+		{"undefined password", `{gateway:{auth:{password:"null"}}}`, "gateway.auth.password is a word that scripts write"},
+		{"mode none", `{gateway:{auth:{mode:"none"}}}`, "there is no mode without a proof"},
+		{"password mode without password", `{gateway:{auth:{mode:"password"}}}`, "set gateway.auth.password or CODERCLAW_GATEWAY_PASSWORD"},
+		{"proxy mode without proxy", `{gateway:{auth:{mode:"trusted-proxy",trustedProxy:{userHeader:"x-user"}}}}`, "gateway.trustedProxies is empty"},
+		{"proxy mode without header", `{gateway:{trustedProxies:["127.0.0.1"],auth:{mode:"trusted-proxy"}}}`, "userHeader is not set"},
+		{"header with a space", `{gateway:{auth:{trustedProxy:{userHeader:"x user"}}}}`, "userHeader is not the name of a header"},
+		{"required header", `{gateway:{auth:{trustedProxy:{requiredHeaders:["a","b:"]}}}}`, "requiredHeaders[1] is not the name"},
+		{"empty user", `{gateway:{auth:{trustedProxy:{allowUsers:[""]}}}}`, "allowUsers[0] is empty"},
+		{"proxy name", `{gateway:{trustedProxies:["localhost"]}}`, "gateway.trustedProxies[0] must be an IP address or a CIDR range"},
+		{"proxy zone", `{gateway:{trustedProxies:["fe80::1%eth0"]}}`, "gateway.trustedProxies[0] must be an IP address"},
+		{"unspecified proxy", `{gateway:{trustedProxies:["0.0.0.0"]}}`, "gateway.trustedProxies[0] must be an IP address"},
+		{"every address is a proxy", `{gateway:{trustedProxies:["0.0.0.0/0"]}}`, "the range of all addresses"},
+		{"every v6 address is a proxy", `{gateway:{trustedProxies:["::/0"]}}`, "the range of all addresses"},
+		{"every mapped address is a proxy", `{gateway:{trustedProxies:["::ffff:0.0.0.0/96"]}}`, "the range of all addresses"},
+		{"no attempt allowed", `{gateway:{auth:{rateLimit:{maxAttempts:0}}}}`, "maxAttempts must be between 1 and 1000"},
+		{"endless lockout", `{gateway:{auth:{rateLimit:{lockoutMs:86400001}}}}`, "lockoutMs must be between 1000 and 86400000"},
 		{"undefined token", `{gateway:{auth:{token:"undefined"}}}`, "gateway.auth.token is a word that scripts write"},
 	}
 	for _, c := range cases {
@@ -218,6 +286,12 @@ func TestAddrs(t *testing.T) {
 		{bind: "", err: "gateway.bind must be"},
 		{bind: "224.0.0.1", tls: lan, err: "gateway.bind must be"},
 	}
+	for _, proxies := range [][]string{nil, {"127.0.0.1", "::1"}} {
+		_, err := Gateway{Bind: "lan", TrustedProxies: proxies}.Addrs()
+		require.ErrorContains(t, err, "gateway.tls.allowPlaintextLan", "proxies %v encrypt nothing on the way here", proxies)
+	}
+	_, err := Gateway{Bind: "lan", TrustedProxies: []string{"192.0.2.7"}}.Addrs()
+	require.NoError(t, err)
 	for _, c := range cases {
 		got, err := Gateway{Port: 80, Bind: c.bind, TLS: c.tls}.Addrs()
 		if c.err != "" {
@@ -285,6 +359,9 @@ func TestSchema(t *testing.T) {
 	walk("", doc)
 	require.ElementsMatch(t, []string{
 		"gateway", "gateway.port", "gateway.bind", "gateway.auth", "gateway.auth.token", "gateway.auth.allowLegacySignature",
+		"gateway.auth.mode", "gateway.auth.password", "gateway.auth.trustedProxy", "gateway.auth.trustedProxy.userHeader",
+		"gateway.auth.trustedProxy.requiredHeaders", "gateway.auth.trustedProxy.allowUsers", "gateway.auth.rateLimit",
+		"gateway.auth.rateLimit.maxAttempts", "gateway.auth.rateLimit.windowMs", "gateway.auth.rateLimit.lockoutMs", "gateway.trustedProxies",
 		"gateway.allowedHosts", "gateway.controlUi", "gateway.controlUi.allowedOrigins", "gateway.tls", "gateway.tls.allowPlaintextLan",
 		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
 		"agent.openai.model", "agent.openai.contextTokens",

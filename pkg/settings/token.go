@@ -43,7 +43,24 @@ func CheckToken(token Secret) error {
 	return nil
 }
 
-// Token returns the gateway's shared secret: the configured one, else the one kept
+// SharedSecret returns the secret of the configured mode: in mode token that of
+// Token, in mode password the configured password, and none in mode trusted-proxy.
+// Its precedence is that of Load, flag before environment before file, and the
+// generated token file last.
+func SharedSecret(stateDir string, auth Auth, log *slog.Logger) (Secret, error) {
+	switch auth.Mode {
+	case AuthPassword:
+		if err := CheckToken(auth.Password); err != nil {
+			return Secret{}, fmt.Errorf("gateway.auth.password %w", err)
+		}
+		return auth.Password, nil
+	case AuthTrustedProxy:
+		return Secret{}, nil
+	}
+	return Token(stateDir, auth.Token, log)
+}
+
+// Token returns the gateway's token: the configured one, else the one kept
 // in gateway.token in stateDir, else a new one (24 random bytes in hex) that it
 // writes there with mode 0600 in a directory of mode 0700. Two processes that start
 // at once get the same token.

@@ -22,38 +22,47 @@ func (d *Decoder) OpenObject() bool {
 // Member consumes the next member's name and colon and returns the name. It
 // returns false at the end of the object and at a fault; CloseObject tells which.
 func (d *Decoder) Member() (string, bool) {
-	c := d.peek()
+	s, i := d.s, d.i
+	if i < len(s) && s[i] <= ' ' {
+		i = skipSpace(s, i)
+	}
 	if d.first {
 		d.first = false
-		if c != '"' {
-			return "", false
-		}
 	} else {
-		if c != ',' {
+		if i == len(s) || s[i] != ',' {
+			d.i = i
 			return "", false
 		}
-		d.i++
-		if d.peek() != '"' {
-			d.i = len(d.s) // so that CloseObject does not take {"a":1,} for an end
+		if i++; i < len(s) && s[i] <= ' ' {
+			i = skipSpace(s, i)
+		}
+		if i == len(s) || s[i] != '"' {
+			d.i = len(s) // so that CloseObject does not take {"a":1,} for an end
 			return "", false
 		}
 	}
-	start := d.i + 1
-	end, escaped := d.stringEnd()
+	if i == len(s) || s[i] != '"' {
+		d.i = i
+		return "", false
+	}
+	start := i + 1
+	end, escaped := stringEnd(s, start)
 	if end < 0 {
-		d.i = len(d.s)
+		d.i = len(s)
 		return "", false
 	}
-	d.i = end + 1
-	if d.peek() != ':' {
-		d.i = len(d.s)
+	if i = end + 1; i < len(s) && s[i] == ':' {
+		d.i = i + 1
+	} else if d.i = skipSpace(s, i); d.i < len(s) && s[d.i] == ':' {
+		d.i++
+	} else {
+		d.i = len(s)
 		return "", false
 	}
-	d.i++
 	if escaped {
-		return unescape(d.s[start:end]), true
+		return unescape(s[start:end]), true
 	}
-	return d.s[start:end], true
+	return s[start:end], true
 }
 
 // CloseObject consumes the brace that ends an object.
@@ -81,20 +90,29 @@ func (d *Decoder) OpenArray() bool {
 // Element moves to the next element. It returns false at the end of the array and
 // at a fault; CloseArray tells which.
 func (d *Decoder) Element() bool {
-	c := d.peek()
+	s, i := d.s, d.i
+	if i < len(s) && s[i] <= ' ' {
+		i = skipSpace(s, i)
+	}
+	d.i = i
+	if i == len(s) {
+		return false
+	}
 	if d.first {
 		d.first = false
-		return c != ']' && c != 0
+		return s[i] != ']'
 	}
-	if c != ',' {
+	if s[i] != ',' {
 		return false
 	}
-	d.i++
-	if d.peek() == ']' {
-		d.i = len(d.s)
-		return false
+	if i++; i < len(s) && s[i] <= ' ' {
+		i = skipSpace(s, i)
 	}
-	return true
+	if i < len(s) && s[i] == ']' {
+		i = len(s)
+	}
+	d.i = i
+	return i < len(s)
 }
 
 // CloseArray consumes the bracket that ends an array.
@@ -127,21 +145,44 @@ func (d *Decoder) Null() bool { return d.peek() == 'n' && d.literal("null") }
 
 // Text reads a string of any length.
 func (d *Decoder) Text(to *string) bool {
-	if d.peek() != '"' {
+	s, i := d.s, d.i
+	if i < len(s) && s[i] <= ' ' {
+		i = skipSpace(s, i)
+	}
+	if i == len(s) || s[i] != '"' {
 		return false
 	}
-	start := d.i + 1
-	end, escaped := d.stringEnd()
+	start := i + 1
+	end, escaped := stringEnd(s, start)
 	if end < 0 {
 		return false
 	}
 	d.i = end + 1
 	if escaped {
-		*to = unescape(d.s[start:end])
+		*to = unescape(s[start:end])
 	} else {
-		*to = d.s[start:end]
+		*to = s[start:end]
 	}
 	return true
+}
+
+// TextLen consumes a string and returns the number of bytes between its quotes, which is
+// zero only for the empty string. It does not allocate.
+func (d *Decoder) TextLen() (int, bool) {
+	s, i := d.s, d.i
+	if i < len(s) && s[i] <= ' ' {
+		i = skipSpace(s, i)
+	}
+	if i == len(s) || s[i] != '"' {
+		return 0, false
+	}
+	start := i + 1
+	end, _ := stringEnd(s, start)
+	if end < 0 {
+		return 0, false
+	}
+	d.i = end + 1
+	return end - start, true
 }
 
 // Bool reads true or false.

@@ -73,22 +73,35 @@ func (d *Decoder) End() bool {
 }
 
 // space skips white space.
-func (d *Decoder) space() {
-	for d.i < len(d.s) {
-		switch d.s[d.i] {
-		case ' ', '\n', '\t', '\r':
-			d.i++
-		default:
-			return
-		}
+func (d *Decoder) space() { d.i = skipSpace(d.s, d.i) }
+
+// skipSpace returns the index of the first byte at or after i that is no white space. It
+// stays out of line, so that the callers' test for the usual case, none, is all they pay.
+//
+//go:noinline
+func skipSpace(s string, i int) int {
+	for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\t' || s[i] == '\r') {
+		i++
 	}
+	return i
 }
 
 // peek skips white space and returns the next byte, or 0 at the end.
-func (d *Decoder) peek() byte {
-	if d.i < len(d.s) && d.s[d.i] > ' ' {
-		return d.s[d.i]
+func (d *Decoder) peek() (c byte) {
+	if d.i < len(d.s) {
+		c = d.s[d.i]
 	}
+	if c > ' ' {
+		return
+	}
+	return d.peekFar()
+}
+
+// peekFar is peek where there is white space or the end; apart, so that peek can be
+// inlined.
+//
+//go:noinline
+func (d *Decoder) peekFar() byte {
 	d.space()
 	if d.i < len(d.s) {
 		return d.s[d.i]
@@ -101,27 +114,23 @@ const (
 	lanesHigh = 0x8080808080808080
 )
 
-// stringEnd scans the string whose opening quote is at d.i. It returns the index
-// of the closing quote, or -1, and whether the text holds an escape. Eight bytes
-// are looked at together; bytes above 0x7f are only counted and the whole text is
-// checked for UTF-8 when there was one. Escapes are checked as well.
-func (d *Decoder) stringEnd() (end int, escaped bool) {
-	s, start := d.s, d.i+1
+// stringEnd scans the string whose text starts at s[start]. It returns the index of the
+// closing quote, or -1, and whether the text holds an escape. Eight bytes are looked at
+// together; bytes above 0x7f are only noted and the whole text is checked for UTF-8 when
+// there was one. Escapes are checked as well.
+func stringEnd(s string, start int) (end int, escaped bool) {
 	i := start
 	var high uint64
 	for {
 		for i+8 <= len(s) {
 			w := load64(s, i)
-			quote := w ^ (lanesLow * '"')
-			slash := w ^ (lanesLow * '\\')
-			// A lane's high bit is set when the lane is zero (quote, backslash) or
-			// below 0x20; borrows only spoil lanes above the first hit, and lanes
-			// with their own high bit set never count.
-			hit := ((quote-lanesLow)&^quote | (slash-lanesLow)&^slash | (w-lanesLow*0x20)&^w) & lanesHigh
+			// A lane's high bit is set when the lane is below 0x20, a quote or a
+			// backslash; borrows only spoil lanes above the first hit, and lanes with
+			// their own high bit set never count.
+			hit := ((w - lanesLow*0x20) | ((w ^ lanesLow*'"') - lanesLow) | ((w ^ lanesLow*'\\') - lanesLow)) &^ w & lanesHigh
 			if hit != 0 {
-				n := bits.TrailingZeros64(hit) >> 3
-				high |= w & (1<<(8*uint(n)) - 1)
-				i += n
+				high |= w & ((hit&-hit)>>7 - 1)
+				i += bits.TrailingZeros64(hit) >> 3
 				goto special
 			}
 			high |= w
@@ -241,13 +250,15 @@ func isLowSurrogate(r rune) bool  { return 0xdc00 <= r && r < 0xe000 }
 
 // load64 reads eight bytes at s[i:], which must be there, little endian.
 func load64(s string, i int) uint64 {
-	return binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s[i:i+8]), 8))
+	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(unsafe.Pointer(unsafe.StringData(s)), i))[:])
 }
 
 // number scans the number at d.i by the grammar of RFC 8259 and returns its end,
 // or -1.
-func (d *Decoder) number() int {
-	s, i := d.s, d.i
+func (d *Decoder) number() int { return numberEnd(d.s, d.i) }
+
+// numberEnd is number without a Decoder.
+func numberEnd(s string, i int) int {
 	if i < len(s) && s[i] == '-' {
 		i++
 	}
@@ -261,14 +272,17 @@ func (d *Decoder) number() int {
 	default:
 		return -1
 	}
-	if i < len(s) && s[i] == '.' {
+	if i == len(s) || s[i] != '.' && s[i]|0x20 != 'e' {
+		return i
+	}
+	if s[i] == '.' {
 		n := digits(s, i+1)
 		if n == i+1 {
 			return -1
 		}
 		i = n
 	}
-	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
+	if i < len(s) && s[i]|0x20 == 'e' {
 		i++
 		if i < len(s) && (s[i] == '+' || s[i] == '-') {
 			i++
@@ -300,55 +314,84 @@ func (d *Decoder) literal(word string) bool {
 }
 
 // Skip consumes one value of any kind, checking its syntax and UTF-8. It nests at
-// most depthRawMax deep and does not recurse.
-func (d *Decoder) Skip() bool {
+// most depthRawMax deep and does not recurse. At a fault it stays there.
+func (d *Decoder) Skip() (ok bool) {
+	d.i, ok = skipValue(d.s, d.i)
+	return ok
+}
+
+// skipValue returns the index after the value at or after s[i], or where the fault is.
+func skipValue(s string, i int) (int, bool) {
 	// kinds holds one bit for each open bracket: 1 for an object.
 	var kinds [depthRawMax / 64]uint64
 	depth := 0
 	for {
-		switch d.peek() {
+		if i < len(s) && s[i] <= ' ' {
+			i = skipSpace(s, i)
+		}
+		if i == len(s) {
+			return i, false
+		}
+		switch c := s[i]; c {
+		case '"':
+			end, _ := stringEnd(s, i+1)
+			if end < 0 {
+				return i, false
+			}
+			i = end + 1
 		case '{', '[':
 			if depth == depthRawMax {
-				return false
+				return i, false
 			}
-			object := d.s[d.i] == '{'
-			d.i++
-			if c := d.peek(); c == '}' && object || c == ']' && !object {
-				d.i++
+			i = skipSpace(s, i+1)
+			if i < len(s) && s[i] == c+2 { // the bracket that closes
+				i++
 				break
 			}
 			bit := uint64(1) << (depth & 63)
 			kinds[depth>>6] &^= bit
-			if object {
-				kinds[depth>>6] |= bit
-			}
 			depth++
-			if object && !d.skipKey() {
-				return false
+			if c == '{' {
+				kinds[(depth-1)>>6] |= bit
+				ok := false
+				if i, ok = skipKey(s, i); !ok {
+					return i, false
+				}
 			}
 			continue
 		default:
-			if !d.skipScalar() {
-				return false
+			end := scalarEnd(s, i)
+			if end < 0 {
+				return i, false
 			}
+			i = end
 		}
 		// A value ended: close what closes here, or go on to the next element.
 		for {
 			if depth == 0 {
-				return true
+				return i, true
+			}
+			if i < len(s) && s[i] <= ' ' {
+				i = skipSpace(s, i)
+			}
+			if i == len(s) {
+				return i, false
 			}
 			object := kinds[(depth-1)>>6]&(1<<((depth-1)&63)) != 0
-			c := d.peek()
-			d.i++
+			c := s[i]
+			i++
 			if c == ',' {
-				if object && !d.skipKey() {
-					return false
+				if object {
+					ok := false
+					if i, ok = skipKey(s, i); !ok {
+						return i, false
+					}
 				}
 				break
 			}
 			if c != '}' || !object {
 				if c != ']' || object {
-					return false
+					return i, false
 				}
 			}
 			depth--
@@ -356,47 +399,45 @@ func (d *Decoder) Skip() bool {
 	}
 }
 
-// skipKey consumes a member's name and colon.
-func (d *Decoder) skipKey() bool {
-	if d.peek() != '"' {
-		return false
+// skipKey returns the index after a member's name and colon.
+func skipKey(s string, i int) (int, bool) {
+	if i < len(s) && s[i] <= ' ' {
+		i = skipSpace(s, i)
 	}
-	end, _ := d.stringEnd()
+	if i == len(s) || s[i] != '"' {
+		return i, false
+	}
+	end, _ := stringEnd(s, i+1)
 	if end < 0 {
-		return false
+		return i, false
 	}
-	d.i = end + 1
-	if d.peek() != ':' {
-		return false
+	if i = end + 1; i < len(s) && s[i] == ':' {
+		return i + 1, true
 	}
-	d.i++
-	return true
+	i = skipSpace(s, i)
+	if i < len(s) && s[i] == ':' {
+		return i + 1, true
+	}
+	return i, false
 }
 
-// skipScalar consumes a string, number, true, false or null.
-func (d *Decoder) skipScalar() bool {
-	switch d.peek() {
-	case '"':
-		end, _ := d.stringEnd()
-		if end < 0 {
-			return false
-		}
-		d.i = end + 1
-		return true
+// scalarEnd returns the index after the number, true, false or null at s[i:], or -1.
+func scalarEnd(s string, i int) int {
+	word := ""
+	switch s[i] {
 	case 't':
-		return d.literal("true")
+		word = "true"
 	case 'f':
-		return d.literal("false")
+		word = "false"
 	case 'n':
-		return d.literal("null")
+		word = "null"
 	default:
-		end := d.number()
-		if end < 0 {
-			return false
-		}
-		d.i = end
-		return true
+		return numberEnd(s, i)
 	}
+	if !strings.HasPrefix(s[i:], word) {
+		return -1
+	}
+	return i + len(word)
 }
 
 // ValidJSON reports whether raw is one JSON text that this package accepts as an

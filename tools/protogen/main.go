@@ -7,7 +7,8 @@
 // gen/ differs, is missing, or is there although nothing generates it. With -release
 // it freezes the schema as what is promised from now on: schema/released/v<version>.json.
 // With -roots it generates Go from schemas that are not ours, which is how the official
-// test suite goes through it.
+// test suite goes through it. With -valid it writes a package that makes no values, for
+// measuring.
 package main
 
 import (
@@ -22,11 +23,14 @@ func main() {
 	check := flag.Bool("check", false, "compare instead of write")
 	freeze := flag.Bool("release", false, "write the released bundle instead, unless that breaks the one that is there")
 	roots := flag.String("roots", "", "generate Go from this bundle of schemas from elsewhere instead")
+	valid := flag.String("valid", "", "write the package that only validates to this folder instead")
 	flag.Parse()
 	err := error(nil)
 	switch {
 	case *roots != "":
 		err = foreign(*roots, *out)
+	case *valid != "":
+		err = validators(*schemaDir, *valid)
 	case *freeze:
 		err = release(*schemaDir)
 	default:

@@ -42,6 +42,26 @@ func generate(schema fs.FS) (map[string][]byte, error) {
 	return render.Files(pkg)
 }
 
+// validators writes the package that only validates.
+func validators(schemaDir, dir string) error {
+	model, err := load.Dir(os.DirFS(schemaDir))
+	if err != nil {
+		return err
+	}
+	pkg, err := plan.Make(model)
+	if err != nil {
+		return err
+	}
+	text, err := render.GoValid(pkg)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "valid.gen.go"), text, 0o644)
+}
+
 // write brings the tree up to date. A file is replaced in one step and only when its
 // bytes differ, and stale generated files are removed.
 func write(files map[string][]byte, out string) error {

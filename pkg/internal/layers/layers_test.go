@@ -55,7 +55,7 @@ func either(fs ...func(string) bool) func(string) bool {
 // layers is ordered from the ground up. A port may lean on another port (a run
 // appends to a session); services never lean on each other.
 var layers = []layer{
-	{"internal", true, either(below("pkg/internal"), exactly("schema", "schema/compat"))},
+	{"internal", true, either(below("pkg/internal"), exactly("schema", "schema/compat", "testdata"))},
 	{"wire", false, exactly("pkg/wire")},
 	{"gen", false, exactly("gen/protocol")},
 	{"store", false, exactly("pkg/store")},

@@ -51,8 +51,14 @@ type rig struct {
 
 func newRig(t testing.TB, backend agent.Backend) *rig {
 	t.Helper()
+	return openRig(t, t.TempDir(), backend)
+}
+
+// openRig is newRig on a state directory that may have seen a life before.
+func openRig(t testing.TB, dir string, backend agent.Backend) *rig {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(store.Options{Dir: t.TempDir(), Log: log})
+	db, err := store.Open(store.Options{Dir: dir, Log: log})
 	require.NoError(t, err)
 	sess, err := session.New(session.Config{DB: db, Log: log})
 	require.NoError(t, err)
@@ -147,6 +153,59 @@ func TestAgentReplayJoinsTheRunInFlight(t *testing.T) {
 		history, err := g.sess.History("main", 10)
 		require.NoError(t, err)
 		require.Len(t, history, 2, "one question, one answer")
+	})
+}
+
+// thinker is a Script that says nothing to "and?" until its cancellation.
+type thinker struct{ agenttest.Script }
+
+func (b *thinker) Run(ctx context.Context, turn agent.Turn, emit func(agent.Event)) (agent.Result, error) {
+	if turn.Messages[len(turn.Messages)-1].Text != "and?" {
+		return b.Script.Run(ctx, turn, emit)
+	}
+	<-ctx.Done()
+	return agent.Result{}, ctx.Err()
+}
+
+// The same key gets the same result from the next life of the gateway; a turn that
+// it stopped before has none yet, and says so.
+func TestAgentResultOutlivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		g := openRig(t, dir, &thinker{agenttest.Script{Interval: time.Second}})
+		params := protocol.AgentParams{Message: "hi", SessionKey: wire.Some("main"), IdempotencyKey: "a1"}
+		_, result, err := g.call(t.Context(), params)
+		require.NoError(t, err)
+		unanswered := make(chan error)
+		late := protocol.AgentParams{Message: "and?", SessionKey: wire.Some("main"), IdempotencyKey: "a2"}
+		go func() {
+			_, _, err := g.call(t.Context(), late)
+			unanswered <- err
+		}()
+		synctest.Wait()
+		g.stop()
+		e := refusal(t, <-unanswered)
+		require.Equal(t, protocol.ErrorUnavailable, e.Code)
+		require.True(t, *e.Retryable)
+		require.Contains(t, string(e.Details), protocol.DetailShuttingDown)
+		require.Empty(t, e.Payload, "there is no result yet")
+
+		g = openRig(t, dir, &agenttest.Script{Interval: time.Second})
+		defer g.stop()
+		acks, again, err := g.call(t.Context(), params)
+		require.NoError(t, err)
+		require.Empty(t, acks)
+		require.Equal(t, result, again)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- g.runs.Run(ctx) }()
+		acks, result, err = g.call(t.Context(), late)
+		require.NoError(t, err)
+		require.Len(t, acks, 1, "it is in flight")
+		require.Equal(t, "completed", result.Summary)
+		cancel()
+		require.NoError(t, <-ended)
 	})
 }
 

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -66,8 +67,14 @@ type rig struct {
 
 func newRig(t testing.TB, backend agent.Backend) *rig {
 	t.Helper()
+	return openRig(t, t.TempDir(), backend)
+}
+
+// openRig is newRig on a state directory that may have seen a life before.
+func openRig(t testing.TB, dir string, backend agent.Backend) *rig {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(store.Options{Dir: t.TempDir(), Log: log})
+	db, err := store.Open(store.Options{Dir: dir, Log: log})
 	require.NoError(t, err)
 	sess, err := session.New(session.Config{DB: db, Log: log})
 	require.NoError(t, err)
@@ -128,6 +135,27 @@ func TestChatSendAnswers(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "ok", g.send("c3", "SLOW stream"), "an aborted run counts as answered")
 	})
+}
+
+func TestChatSendKnowsWhatEndedBeforeARestart(t *testing.T) {
+	dir := t.TempDir()
+	g := openRig(t, dir, &agenttest.Script{})
+	g.send("c1", "hello")
+	g.finish("c1")
+	g.stop()
+	g = openRig(t, dir, &agenttest.Script{Err: errors.New("HTTP 500")})
+	require.Equal(t, "ok", g.send("c1", "hello"))
+	g.send("c2", "hello")
+	g.finish("c2")
+	g.stop()
+	g = openRig(t, dir, &agenttest.Script{})
+	defer g.stop()
+	again, err := g.ChatSend(t.Context(), peer(), protocol.ChatSendParams{SessionKey: "main", Message: "hello", IdempotencyKey: "c2"})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"runId":"c2","status":"error","summary":"HTTP 500"}`, string(again.ChatRunStatus.AppendJSON(nil)))
+	_, err = g.ChatSend(t.Context(), peer(), protocol.ChatSendParams{SessionKey: "main", Message: "other", IdempotencyKey: "c2"})
+	refused(t, err, protocol.ErrorInvalidRequest, "idempotencyKey was used before with other params")
+	require.Zero(t, g.rec.count())
 }
 
 func TestChatSendTellsOfAFailedRun(t *testing.T) {

@@ -115,4 +115,3 @@ func Documents(remotes, dialects string) (map[string]json.RawMessage, error) {
 	}
 	return out, nil
 }
-

@@ -143,4 +143,3 @@ func kinds(data json.RawMessage) []string {
 	}
 	return []string{"object"}
 }
-

@@ -148,8 +148,15 @@ public enum GatewayErrorDetail {
 }
 
 extension GatewayClose {
+    /// What the connection was granted is no longer the device's: it was removed, or its tokens were
+    /// revoked or replaced.
+    public static let deviceAuthorityChanged = GatewayClose(code: 1008, reason: "device authority changed", isRetryable: true)
+
     /// The first message was not JSON. The reason on the wire is empty.
     public static let firstFrameNotJson = GatewayClose(code: 1000, reason: "", isRetryable: false)
+
+    /// The connection proved a secret that is no longer the gateway's.
+    public static let gatewaySecretChanged = GatewayClose(code: 1008, reason: "gateway secret changed", isRetryable: false)
 
     /// connect was refused. The reason on the wire is the refusal's message, cut to 120 bytes; the response
     /// before the close carries code and details.
@@ -561,12 +568,28 @@ extension GatewayErrorInfo {
             error: "INVALID_REQUEST", nextStep: "check_method_name", closeCode: nil
         ),
         GatewayErrorInfo(
+            name: "device authority changed",
+            meaning: "What the connection was granted is no longer the device's: it was removed, or its tokens were revoked or replaced.",
+            cause: "Somebody decided so; the gateway's audit record tells who.",
+            fix: "Connect again. The answer to that connect tells what is missing: the gateway's secret for a new token, or somebody's approval.",
+            isRetryable: true,
+            error: nil, nextStep: nil, closeCode: 1008
+        ),
+        GatewayErrorInfo(
             name: "first frame not json",
             meaning: "The first message was not JSON. The reason on the wire is empty.",
             cause: "Another protocol speaks on this port.",
             fix: "Fix the client; a retry will not help.",
             isRetryable: false,
             error: nil, nextStep: nil, closeCode: 1000
+        ),
+        GatewayErrorInfo(
+            name: "gateway secret changed",
+            meaning: "The connection proved a secret that is no longer the gateway's.",
+            cause: "The gateway's owner replaced its token or password.",
+            fix: "Connect again with the new secret, or with the device token of an earlier hello-ok.",
+            isRetryable: false,
+            error: nil, nextStep: nil, closeCode: 1008
         ),
         GatewayErrorInfo(
             name: "handshake refused",

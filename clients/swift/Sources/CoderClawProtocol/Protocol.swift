@@ -11,6 +11,12 @@ public enum GatewayEvent: Sendable, Hashable {
     /// What the device has to sign; the first frame of every connection.
     case connectChallenge(ConnectChallengeEvent)
 
+    /// A device waits to be approved. Told once for each request.
+    case devicePairRequested(DevicePairRequestedEvent)
+
+    /// A request was approved or rejected, or a device approved itself.
+    case devicePairResolved(DevicePairResolvedEvent)
+
     /// A fresh health summary; at most one a second.
     case health(HealthSummary)
 
@@ -38,6 +44,8 @@ public enum GatewayEvent: Sendable, Hashable {
         case "agent": self = .agent(try value.decode(as: AgentEvent.self, at: .payload))
         case "chat": self = .chat(try value.decode(as: ChatEvent.self, at: .payload))
         case "connect.challenge": self = .connectChallenge(try value.decode(as: ConnectChallengeEvent.self, at: .payload))
+        case "device.pair.requested": self = .devicePairRequested(try value.decode(as: DevicePairRequestedEvent.self, at: .payload))
+        case "device.pair.resolved": self = .devicePairResolved(try value.decode(as: DevicePairResolvedEvent.self, at: .payload))
         case "health": self = .health(try value.decode(as: HealthSummary.self, at: .payload))
         case "heartbeat": self = .heartbeat(try value.decode(as: HeartbeatEvent.self, at: .payload))
         case "presence": self = .presence(try value.decode(as: PresenceEvent.self, at: .payload))
@@ -53,6 +61,8 @@ public enum GatewayEvent: Sendable, Hashable {
         case .agent: "agent"
         case .chat: "chat"
         case .connectChallenge: "connect.challenge"
+        case .devicePairRequested: "device.pair.requested"
+        case .devicePairResolved: "device.pair.resolved"
         case .health: "health"
         case .heartbeat: "heartbeat"
         case .presence: "presence"

@@ -4,6 +4,7 @@ import type { Codec } from "../wire/codec.js";
 import * as agent from "./agent.js";
 import * as agents from "./agents.js";
 import * as chat from "./chat.js";
+import * as device from "./device.js";
 import * as frames from "./frames.js";
 import * as health from "./health.js";
 import * as logs from "./logs.js";
@@ -19,6 +20,7 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...agent,
   ...agents,
   ...chat,
+  ...device,
   ...frames,
   ...health,
   ...logs,

@@ -400,6 +400,14 @@ export type DetailCode = Open<Extract<keyof typeof detailCodes, string>>;
 
 /** The reasons for which the gateway closes a connection. */
 export const closeReasons = {
+  "device authority changed": {
+    meaning: "What the connection was granted is no longer the device's: it was removed, or its tokens were revoked or replaced.",
+    cause: "Somebody decided so; the gateway's audit record tells who.",
+    fix: "Connect again. The answer to that connect tells what is missing: the gateway's secret for a new token, or somebody's approval.",
+    retryable: true,
+    code: 1008,
+    reason: "device authority changed",
+  },
   "first frame not json": {
     meaning: "The first message was not JSON. The reason on the wire is empty.",
     cause: "Another protocol speaks on this port.",
@@ -407,6 +415,14 @@ export const closeReasons = {
     retryable: false,
     code: 1000,
     reason: "",
+  },
+  "gateway secret changed": {
+    meaning: "The connection proved a secret that is no longer the gateway's.",
+    cause: "The gateway's owner replaced its token or password.",
+    fix: "Connect again with the new secret, or with the device token of an earlier hello-ok.",
+    retryable: false,
+    code: 1008,
+    reason: "gateway secret changed",
   },
   "handshake refused": {
     meaning: "connect was refused. The reason on the wire is the refusal's message, cut to 120 bytes; the response before the close carries code and details.",

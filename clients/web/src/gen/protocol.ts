@@ -4,6 +4,7 @@ import type { Codec } from "../wire/codec.js";
 import { AgentAccepted, AgentEvent, AgentIdentityParams, AgentIdentityResult, AgentParams, AgentResult, AgentWaitParams, AgentWaitResult } from "./agent.js";
 import { AgentsListParams, AgentsListResult } from "./agents.js";
 import { ChatAbortParams, ChatAbortResult, ChatEvent, ChatHistoryParams, ChatHistoryResult, ChatInjectParams, ChatInjectResult, ChatSendParams, ChatSendResult } from "./chat.js";
+import { DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult, DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult, DevicePairRequestedEvent, DevicePairResolvedEvent, DeviceTokenRevokeParams, DeviceTokenRevokeResult, DeviceTokenRotateParams, DeviceTokenRotateResult } from "./device.js";
 import { ConnectChallengeEvent, ConnectParams, HelloOk, ShutdownEvent, TickEvent } from "./frames.js";
 import { HealthParams, HealthSummary, HeartbeatEvent, LastHeartbeatParams, LastHeartbeatResult, SetHeartbeatsParams, SetHeartbeatsResult, StatusParams, StatusSummary } from "./health.js";
 import { LogsTailParams, LogsTailResult } from "./logs.js";
@@ -34,6 +35,18 @@ export interface Methods {
   readonly "chat.send": { readonly params: ChatSendParams; readonly result: ChatSendResult };
   /** Opens the session of a connection; legal only as its first request. */
   readonly "connect": { readonly params: ConnectParams; readonly result: HelloOk };
+  /** Grants what a device asks for, if the caller holds all of it. */
+  readonly "device.pair.approve": { readonly params: DevicePairApproveParams; readonly result: DevicePairApproveResult };
+  /** The devices that are paired and those that ask to be. */
+  readonly "device.pair.list": { readonly params: DevicePairListParams; readonly result: DevicePairListResult };
+  /** Removes a device's request. The device may ask again. */
+  readonly "device.pair.reject": { readonly params: DevicePairRejectParams; readonly result: DevicePairRejectResult };
+  /** Forgets a paired device, its tokens and its requests, and closes its connections. */
+  readonly "device.pair.remove": { readonly params: DevicePairRemoveParams; readonly result: DevicePairRemoveResult };
+  /** Ends all tokens of a device in a role and closes its connections in that role. */
+  readonly "device.token.revoke": { readonly params: DeviceTokenRevokeParams; readonly result: DeviceTokenRevokeResult };
+  /** Replaces all tokens of a device in a role by a new one and closes its connections in that role. */
+  readonly "device.token.rotate": { readonly params: DeviceTokenRotateParams; readonly result: DeviceTokenRotateResult };
   /** Health summary from the cache, or after a fresh look with probe; each fresh look is also broadcast. */
   readonly "health": { readonly params: HealthParams; readonly result: HealthSummary };
   /** The last heartbeat event, or null. */
@@ -110,6 +123,12 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "chat.inject": { params: ChatInjectParams, result: ChatInjectResult, role: "operator", scope: "operator.admin", idempotent: false },
   "chat.send": { params: ChatSendParams, result: ChatSendResult, role: "operator", scope: "operator.write", idempotent: true },
   "connect": { params: ConnectParams, result: HelloOk, role: "any", scope: "", idempotent: false },
+  "device.pair.approve": { params: DevicePairApproveParams, result: DevicePairApproveResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "device.pair.list": { params: DevicePairListParams, result: DevicePairListResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "device.pair.reject": { params: DevicePairRejectParams, result: DevicePairRejectResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "device.pair.remove": { params: DevicePairRemoveParams, result: DevicePairRemoveResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "device.token.revoke": { params: DeviceTokenRevokeParams, result: DeviceTokenRevokeResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "device.token.rotate": { params: DeviceTokenRotateParams, result: DeviceTokenRotateResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "health": { params: HealthParams, result: HealthSummary, role: "operator", scope: "operator.read", idempotent: false },
   "last-heartbeat": { params: LastHeartbeatParams, result: LastHeartbeatResult, role: "operator", scope: "operator.read", idempotent: false },
   "logs.tail": { params: LogsTailParams, result: LogsTailResult, role: "operator", scope: "operator.read", idempotent: false },
@@ -134,6 +153,10 @@ export interface Events {
   readonly "chat": ChatEvent;
   /** What the device has to sign; the first frame of every connection. */
   readonly "connect.challenge": ConnectChallengeEvent;
+  /** A device waits to be approved. Told once for each request. */
+  readonly "device.pair.requested": DevicePairRequestedEvent;
+  /** A request was approved or rejected, or a device approved itself. */
+  readonly "device.pair.resolved": DevicePairResolvedEvent;
   /** A fresh health summary; at most one a second. */
   readonly "health": HealthSummary;
   /** A heartbeat ended. */
@@ -154,6 +177,8 @@ export const events: { readonly [E in EventName]: Codec<Events[E]> } = {
   "agent": AgentEvent,
   "chat": ChatEvent,
   "connect.challenge": ConnectChallengeEvent,
+  "device.pair.requested": DevicePairRequestedEvent,
+  "device.pair.resolved": DevicePairResolvedEvent,
   "health": HealthSummary,
   "heartbeat": HeartbeatEvent,
   "presence": PresenceEvent,

@@ -83,7 +83,7 @@ func TestKinds(t *testing.T) {
 		`{"type":"array"}`: Array, `{"type":"array","items":{"type":"string"}}`: Array,
 		`{"type":"object"}`: Object, `{"type":"object","properties":{"a":{}}}`: Object, `{"type":"object","additionalProperties":{"type":"string"}}`: Map,
 		`{"type":"object","patternProperties":{"^(.*)$":{}}}`: Map, `{"type":"object","patternProperties":{"^a":{}}}`: Checked,
-		`{"const":"a","minLength":1}`: Checked, `{"enum":["a"],"maxLength":1}`: Checked, `{"anyOf":[{"const":"a","maxLength":1},{"const":"b"}]}`: Checked,
+		`{"const":"a","minLength":1}`: Checked, `{"enum":["a"],"maxLength":1}`: Checked, `{"anyOf":[{"const":"a","maxLength":1},{"const":"b"}]}`: String,
 		`{"oneOf":[{"const":"a"},{"const":"a"}]}`: Checked, `{"oneOf":[{"type":"null"},{}]}`: Checked, `{"oneOf":[{"type":"null"},{"enum":[null]}]}`: Checked,
 		`{"type":["string","null"],"enum":["a"]}`: Checked, `{"type":["string","null"],"const":"a"}`: Checked, `{"type":["null","null"]}`: Checked,
 		`{"type":"string","minimum":1}`: String, `{"not":{}}`: Checked, `{"type":"object","minProperties":1}`: Checked, `false`: Checked,

@@ -95,6 +95,9 @@ type Lists struct {
 	// A list of anything.
 	Any []wire.Raw `json:"any,omitzero"`
 
+	// A record of anything.
+	Bag wire.Object `json:"bag,omitzero"`
+
 	// A map the other way.
 	Counts map[string]int64 `json:"counts,omitzero"`
 

@@ -575,11 +575,19 @@ func (v *Lists) decode(d *wire.Decoder) bool {
 			if !d.CloseObject() {
 				return false
 			}
-		case "counts":
+		case "bag":
 			if seen0&0x20 != 0 {
 				return false
 			}
 			seen0 |= 0x20
+			if !d.Object(&v.Bag) {
+				return false
+			}
+		case "counts":
+			if seen0&0x40 != 0 {
+				return false
+			}
+			seen0 |= 0x40
 			if !d.OpenObject() {
 				return false
 			}
@@ -598,10 +606,10 @@ func (v *Lists) decode(d *wire.Decoder) bool {
 				return false
 			}
 		case "shapes":
-			if seen0&0x40 != 0 {
+			if seen0&0x80 != 0 {
 				return false
 			}
-			seen0 |= 0x40
+			seen0 |= 0x80
 			if !d.OpenArray() {
 				return false
 			}
@@ -616,10 +624,10 @@ func (v *Lists) decode(d *wire.Decoder) bool {
 				return false
 			}
 		case "when":
-			if seen0&0x80 != 0 {
+			if seen0&0x100 != 0 {
 				return false
 			}
-			seen0 |= 0x80
+			seen0 |= 0x100
 			if !d.Null() {
 				if !d.Int(&v.When.V) {
 					return false
@@ -627,18 +635,18 @@ func (v *Lists) decode(d *wire.Decoder) bool {
 				v.When.Valid = true
 			}
 		case "mixed":
-			if seen0&0x100 != 0 {
-				return false
-			}
-			seen0 |= 0x100
-			if !v.Mixed.decode(d) {
-				return false
-			}
-		case "raw":
 			if seen0&0x200 != 0 {
 				return false
 			}
 			seen0 |= 0x200
+			if !v.Mixed.decode(d) {
+				return false
+			}
+		case "raw":
+			if seen0&0x400 != 0 {
+				return false
+			}
+			seen0 |= 0x400
 			if !d.Raw(&v.Raw) {
 				return false
 			}
@@ -648,7 +656,7 @@ func (v *Lists) decode(d *wire.Decoder) bool {
 			}
 		}
 	}
-	return d.CloseObject() && seen0&0x81 == 0x81
+	return d.CloseObject() && seen0&0x101 == 0x101
 }
 
 // AppendJSON appends the JSON of v to b, members in the order of the schema.
@@ -715,6 +723,10 @@ func (v Lists) AppendJSON(b []byte) []byte {
 			b = strconv.AppendBool(b, v.Marks[k6])
 		}
 		b = append(b, '}')
+	}
+	if v.Bag != nil {
+		b = append(b, `,"bag":`...)
+		b = wire.AppendObject(b, v.Bag)
 	}
 	if v.Counts != nil {
 		b = append(b, `,"counts":`...)
@@ -1594,4 +1606,4 @@ func (v Keyed) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-var patternThings1 = regexp.MustCompile("^[0-9]{4}-[0-9]{2}$")
+var patternThings1 = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}$`)

@@ -3,6 +3,8 @@
 package protocol
 
 import (
+	"regexp"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -22,7 +24,7 @@ var ruleScalars = wire.Rule{Types: []string{"object"}, Required: []string{"name"
 	{Name: "half", Rule: wire.Rule{Types: []string{"integer"}, Maximum: "1e2", ExclusiveMinimum: "0.5"}},
 	{Name: "ratio", Rule: wire.Rule{Types: []string{"number"}, Maximum: "1", Minimum: "0"}},
 	{Name: "on", Rule: wire.Rule{Types: []string{"boolean"}}},
-	{Name: "date", Rule: wire.Rule{Types: []string{"string"}, Pattern: "^[0-9]{4}-[0-9]{2}$"}},
+	{Name: "date", Rule: wire.Rule{Types: []string{"string"}, Pattern: "^[0-9]{4}-[0-9]{2}$", Match: regexp.MustCompile(`^[0-9]{4}-[0-9]{2}$`)}},
 	{Name: "target", Rule: wire.Rule{AnyOf: []wire.Rule{
 		{Types: []string{"string"}, Const: `"last"`},
 		{Types: []string{"string"}, MinLength: "5"},
@@ -51,6 +53,9 @@ var ruleLists = wire.Rule{Types: []string{"object"}, Required: []string{"names",
 	{Name: "any", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{}}},
 	{Name: "marks", Rule: wire.Rule{Types: []string{"object"}, Patterns: []wire.PropertyRule{
 		{Name: "^(.*)$", Rule: wire.Rule{Types: []string{"boolean"}}},
+	}}},
+	{Name: "bag", Rule: wire.Rule{Types: []string{"object"}, Patterns: []wire.PropertyRule{
+		{Name: "^(.*)$", Rule: wire.Rule{}},
 	}}},
 	{Name: "counts", Rule: wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{Types: []string{"integer"}, Minimum: "0"}}},
 	{Name: "shapes", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "Shape"}}},
@@ -104,7 +109,7 @@ var rulePerhaps = wire.Rule{AnyOf: []wire.Rule{
 	{Types: []string{"null"}},
 }}
 
-var ruleHints = wire.Rule{Types: []string{"object"}, Properties: []wire.PropertyRule{
+var ruleHints = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}, Properties: []wire.PropertyRule{
 	{Name: "count", Rule: wire.Rule{Types: []string{"integer"}}},
 	{Name: "tags", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Types: []string{"string"}}}},
 	{Name: "size", Rule: wire.Rule{Ref: "Size"}},

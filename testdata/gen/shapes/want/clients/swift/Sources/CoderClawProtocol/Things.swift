@@ -277,6 +277,9 @@ public struct Lists: Codable, Sendable, Hashable {
     /// A map.
     public var marks: [String: Bool]?
 
+    /// A record of anything.
+    public var bag: [String: JSONValue]?
+
     /// A map the other way.
     public var counts: [String: Int64]?
 
@@ -299,6 +302,7 @@ public struct Lists: Codable, Sendable, Hashable {
         gaps: [Int64?]? = nil,
         any: [JSONValue]? = nil,
         marks: [String: Bool]? = nil,
+        bag: [String: JSONValue]? = nil,
         counts: [String: Int64]? = nil,
         shapes: [Shape]? = nil,
         when: Int64?,
@@ -310,6 +314,7 @@ public struct Lists: Codable, Sendable, Hashable {
         self.gaps = gaps
         self.any = any
         self.marks = marks
+        self.bag = bag
         self.counts = counts
         self.shapes = shapes
         self.when = when
@@ -323,6 +328,7 @@ public struct Lists: Codable, Sendable, Hashable {
         case gaps
         case any
         case marks
+        case bag
         case counts
         case shapes
         case when
@@ -337,6 +343,7 @@ public struct Lists: Codable, Sendable, Hashable {
         gaps = try members.decodeIfPresent([Int64?].self, forKey: .gaps)
         any = try members.decodeIfPresent([JSONValue].self, forKey: .any)
         marks = try members.decodeIfPresent([String: Bool].self, forKey: .marks)
+        bag = try members.decodeIfPresent([String: JSONValue].self, forKey: .bag)
         counts = try members.decodeIfPresent([String: Int64].self, forKey: .counts)
         shapes = try members.decodeIfPresent([Shape].self, forKey: .shapes)
         when = try members.decode(Int64?.self, forKey: .when)
@@ -351,6 +358,7 @@ public struct Lists: Codable, Sendable, Hashable {
         try members.encodeIfPresent(gaps, forKey: .gaps)
         try members.encodeIfPresent(any, forKey: .any)
         try members.encodeIfPresent(marks, forKey: .marks)
+        try members.encodeIfPresent(bag, forKey: .bag)
         try members.encodeIfPresent(counts, forKey: .counts)
         try members.encodeIfPresent(shapes, forKey: .shapes)
         try members.encode(when, forKey: .when)

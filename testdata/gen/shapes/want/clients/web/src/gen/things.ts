@@ -91,6 +91,8 @@ export interface Lists {
   readonly any?: readonly JSONValue[];
   /** A map. */
   readonly marks?: Readonly<Record<string, boolean>>;
+  /** A record of anything. */
+  readonly bag?: Readonly<Record<string, JSONValue>>;
   /** A map the other way. (≥ 0) */
   readonly counts?: Readonly<Record<string, Int64>>;
   /** A list of objects. */
@@ -109,6 +111,7 @@ export const Lists: Codec<Lists> = object<Lists>({
   gaps: optional(array(nullable(integer))),
   any: optional(array(json)),
   marks: optional(record(boolean)),
+  bag: optional(record(json)),
   counts: optional(record(integer)),
   shapes: optional(array(ref(() => Shape))),
   when: nullable(integer),

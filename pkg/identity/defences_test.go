@@ -1,0 +1,137 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var defencesFlag = flag.Bool("defences", false, "remove each defence in turn and see that a test fails without it")
+
+// defence is a piece of this package that keeps somebody out, and what the package
+// would be without it. The number is that of the entry in the catalogue of
+// published vulnerabilities that it answers.
+type defence struct {
+	name, file, with, without string
+	// caughtBy is the pattern of the tests, one of which must fail.
+	caughtBy string
+}
+
+var defences = []defence{
+	{"2 a wrong secret", "secret.go", `s.sum[:]) == 1 && s.set`, `s.sum[:]) >= 0 && s.set`, "TestConnectRefuses"},
+	{"3 scopes without a device", "connect.go", "c.scopes = []string{}\n\tswitch", "switch", "TestConnectWithoutDevice"},
+	{"5 the old secret after a rotation", "events.go", `g.secret.Store(next)`, `_ = next`, "TestSetSecret"},
+	{"5 connections of the old secret", "events.go", `g.events.SecretChanged()`, ``, "TestSetSecret"},
+	{"5 grants of the old secret", "events.go", `next.generation = old.generation + 1`, ``, "TestSetSecret"},
+	{"6 words that are no secret", "secret.go", `settings.CheckToken(text); err != nil {`, `settings.CheckToken(text); err != nil && false {`, "TestNewRefuses"},
+	{"9 guesses on this host", "limit.go", `if !t.lockedLocked(now, l.limits) {`, `if !t.lockedLocked(now, l.limits) || s.from == fromLocal {`, "TestLockout"},
+	{"10 guesses beside a device", "pairing.go", `if c.proof.uncounted {`, `if false {`, "TestDeviceTokenDoesNotForgive"},
+	{"10 guesses beside a device token", "secret.go", `c.deviceID != "" && g.mode == protocol.AuthModeToken`, `c.deviceID != ""`, "TestPasswordMode"},
+	{"11 two forms of an address", "limit.go", `addr = addr.Unmap().WithZone("")`, `addr = addr.WithZone("")`, "TestAddressesAreCanonical"},
+	{"11 a network of addresses", "limit.go", `v6Bits     = 64`, `v6Bits     = 128`, "TestAddressesAreCanonical"},
+	{"11 many addresses", "limit.go", `ok && l.global[key] != nil {`, `ok && false {`, "TestGlobalLimit"},
+	{"12 kinds of credential", "pairing.go", `from := c.source(tokenCredential)`, `from := c.source(sharedCredential)`, "TestDeviceTokenDoesNotForgive"},
+	{"13 memory of the limiter", "limit.go", `if l.recent.Len() >= sourcesMax {`, `if l.recent.Len() >= 2*sourcesMax {`, "TestLimiterMemory"},
+	{"14 the owner during a lockout", "secret.go", `case c.paired:`, `case false:`, "TestPairedDevicePasses"},
+	{"14 the right secret during a lockout", "limit.go", `reserveMax   = 5`, `reserveMax   = 0`, "TestLockout"},
+	{"14 guesses during a lockout", "limit.go", `if t.spent > reserveMax-1 {`, `if false {`, "TestLockoutBounds"},
+	{"25 pages that name themselves otherwise", "door.go", `if !d.originAllowed(`, `if browser && !d.originAllowed(`, "TestConnectRefuses"},
+	{"26 what is no origin", "door.go", ` || u.Scheme+"://"+u.Host != origin`, ``, "TestOriginAllowed"},
+	{"27 another port", "door.go", ` && originPort == hostPort`, ``, "TestOriginAllowed"},
+	{"28 a name that was rebound", "door.go", `return d.hosts[name]`, `return true`, "TestHostAllowed"},
+	{"34 another address", "proxy.go", `remote.IsLoopback() && !o.behind`, `!o.behind`, "TestConnectAsks"},
+	{"34 a proxy's header", "proxy.go", `&& !o.behind && loopbackName(host)`, `&& loopbackName(host)`, "TestConnectAsks"},
+	{"34 another name", "proxy.go", `!o.behind && loopbackName(host)`, `!o.behind`, "TestConnectAsks"},
+	{"34 headers of every kind", "door.go", `case "forwarded", "via",`, `case`, "TestConnectAsks"},
+	{"34 headers of content networks", "door.go", `"cf-", `, ``, "TestConnectAsks"},
+	{"36 a proxy that does not tell, with the secret", "pairing.go", "if c.origin.unattributed {\n\t\t\tasked", "if false {\n\t\t\tasked", "TestConfiguredProxy"},
+	{"36 a proxy that does not tell, with a token", "pairing.go", "if c.origin.unattributed {\n\t\treturn", "if false {\n\t\treturn", "TestConfiguredProxy"},
+	{"36 a proxy that does not tell, without device", "connect.go", `if c.origin.unattributed {`, `if false {`, "TestConfiguredProxy"},
+	{"37 the first value", "proxy.go", `if !d.isProxy(addr) || !more {`, `if !more {`, "TestForwardedFor"},
+	{"37 two values", "proxy.go", `return s != lines[0]`, `return false`, "TestForwardedFor"},
+	{"37 this host named by a proxy", "proxy.go", `o := origin{addr: client,`, `o := origin{local: client.IsLoopback() && loopbackName(host), addr: client,`, "TestConfiguredProxy"},
+	{"38 a user from elsewhere", "proxy.go", `!d.isProxy(remote.Unmap().WithZone(""))`, `false`, "TestTrustedProxyMode"},
+	{"42 rotation beyond what is approved", "decisions.go", `within(a.Scopes, grantable(role, scopes))`, `grantable(role, scopes)`, "TestRotateAndRevoke"},
+	{"42 another's token", "decisions.go", `text = ""`, ``, "TestRotateAndRevoke"},
+	{"43 grants beyond the approver's scopes", "actor.go", "return a.holds(scopes)\n", "return nil\n", "TestADeviceDecides"},
+	{"43 decisions about who holds more", "actor.go", "return a.holds(held)\n", "return nil\n", "TestWhoMayDecide"},
+	{"44 another's device", "actor.go", `case !a.Peer.BySecret:`, `case false:`, "TestWhoMayDecide"},
+	{"45 a role of its own making", "actor.go", `a.Peer.DeviceID == deviceID && !hasRole`, `false`, "TestADeviceDecides"},
+	{"46 a signature without challenge", "connect.go", `if !g.legacy || !c.origin.local {`, `if !c.origin.local {`, "TestConnectRefuses"},
+	{"47 a replay", "connect.go", `nonce != c.nonce`, `false`, "TestSignatureCovers"},
+	{"47 an old signature", "connect.go", `if skewed(c.device.SignedAt, skewMax) {`, `if false {`, "TestSkew"},
+	{"47 no signature", "connect.go", `!signed(signedText(c, nonce)) &&`, `false &&`, "TestConnectRefuses"},
+	{"48 another kind of machine", "kind.go", `if k == (kind{}) {`, `if true {`, "TestKindIsPinned"},
+	{"49 a separator in a scope", "connect.go", `if ambiguous ||`, `if ambiguous && false ||`, "TestConnectRefuses"},
+	{"49 a separator in a platform", "key.go", ` || strings.Contains(platform+family, "|")`, ``, "TestThirdForm"},
+	{"50 points of small order", "key.go", `if y == small {`, `if false && y == small {`, "Key"},
+	{"50 two encodings of a point", "key.go", `if high {`, `if false && high {`, "Key"},
+	{"51 connections of a removed device", "decisions.go", `g.events.AuthorityChanged(deviceID, "")`, ``, "TestRejectRemove"},
+	{"51 connections of a revoked token", "decisions.go", "revoked\", \"deviceId\", deviceID, \"role\", role, \"by\", by.name())\n\tg.took()\n\tg.events.AuthorityChanged(deviceID, role)", "revoked\")\n\tg.took()", "TestRotateAndRevoke"},
+	{"51 connections of a rotated token", "decisions.go", "rotated\", \"deviceId\", deviceID, \"role\", role, \"by\", by.name())\n\tg.took()\n\tg.events.AuthorityChanged(deviceID, role)", "rotated\")\n\tg.took()", "TestRotateAndRevoke"},
+	{"51 a grant that was overtaken", "events.go", `g.taken.Add(1)`, ``, "TestHolds"},
+	{"51 who lost the authority to decide", "actor.go", `if !d.approves(a.Peer.Role, a.Peer.Scopes) {`, `if !d.approves(a.Peer.Role, a.Peer.Scopes) && false {`, "TestAuthorityIsLookedUp"},
+	{"52 local without being local", "connect.go", `return c.origin.local && c.proof.bySecret`, `return c.proof.bySecret`, "TestConnectAsks"},
+	{"53 a node without device", "connect.go", `case !c.proof.ok || c.role == protocol.RoleNode:`, `case !c.proof.ok:`, "TestConnectRefuses"},
+	{"54 a node with scopes", "connect.go", `if role == protocol.RoleNode {`, `if false {`, "TestConnectPairs"},
+	{"55 many requests", "pairing.go", `left >= pendingMax;`, `left >= 10*pendingMax;`, "TestRequestsAreCapped"},
+	{"55 many requests of one device", "pairing.go", `if len(own) >= pendingPerDeviceMax {`, `if false {`, "TestRequestsAreCapped"},
+	{"55 old requests", "pairing.go", `return now-r.Ts >= pendingTTL.Milliseconds()`, `return false`, "TestExpiredRequests"},
+	{"59 another's id", "connect.go", `if c.device.ID != id {`, `if false {`, "TestConnectRefuses"},
+	{"102 guesses over HTTP", "secret.go", `case !a.weigh:`, `case false:`, "TestBearerCheck"},
+	{"104 failures that are free", "secret.go", "g.limiter.fail(from)\n\tif a.locked", "if a.locked", "TestBearerCheck"},
+}
+
+// TestDefencesAreThere keeps the list true: each piece stands where it says, once,
+// and names a test that exists.
+func TestDefencesAreThere(t *testing.T) {
+	tests := ""
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		tests += string(raw)
+	}
+	for _, d := range defences {
+		raw, err := os.ReadFile(d.file)
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(raw), d.with), "%s: %q in %s", d.name, d.with, d.file)
+		require.Contains(t, tests, d.caughtBy)
+	}
+}
+
+// TestDefences removes each defence in a copy of its file and requires the tests to
+// fail. It builds the package once for each,
+// which takes a minute or two, and runs with -defences.
+func TestDefences(t *testing.T) {
+	if !*defencesFlag {
+		t.Skip("runs with -defences")
+	}
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	for _, d := range defences {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			raw, err := os.ReadFile(d.file)
+			require.NoError(t, err)
+			dir := t.TempDir()
+			weak := filepath.Join(dir, d.file)
+			require.NoError(t, os.WriteFile(weak, []byte(strings.Replace(string(raw), d.with, d.without, 1)), 0o600))
+			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(here, d.file): weak}})
+			require.NoError(t, err)
+			list := filepath.Join(dir, "overlay.json")
+			require.NoError(t, os.WriteFile(list, overlay, 0o600))
+			out, err := exec.CommandContext(context.Background(), "go", "test", "-vet=off", "-count=1", "-failfast", "-ldflags=-s -w", "-overlay", list, "-run", d.caughtBy, ".").CombinedOutput()
+			require.Error(t, err, "no test missed it")
+			require.Contains(t, string(out), "--- FAIL", "a test failed, not the build:\n%s", out)
+		})
+	}
+}

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Grades our own gateway as other implementers grade theirs: bin/coderclaw as a process
+# with an empty state directory and the counterpart model behind it, bin/conformance
+# against it, once for each profile. Everything that was started is stopped by its pid.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+token=conformance-gateway-token
+
+# start DIR PORT: runs a gateway on the state in DIR and waits until it listens.
+start() {
+  local dir=$1 port=$2
+  : >"$dir/gateway.err"
+  CODERCLAW_STATE_DIR=$dir/state CODERCLAW_GATEWAY_TOKEN=$token OPENAI_BASE_URL=$(cat "$dir/model.url") OPENAI_API_KEY=none \
+    bin/coderclaw gateway --port "$port" >"$dir/gateway.log" 2>"$dir/gateway.err" &
+  echo $! >"$dir/gateway.pid"
+  for _ in $(seq 200); do
+    url=$(sed -nE 's/.*listens on (ws:[^ ]+).*/\1/p' "$dir/gateway.err")
+    if [ -n "$url" ]; then
+      echo "${url##*:}" >"$dir/port"
+      return
+    fi
+    kill -0 "$(cat "$dir/gateway.pid")" 2>/dev/null || break
+    sleep 0.05
+  done
+  cat "$dir/gateway.err" >&2
+  return 1
+}
+
+# stop DIR: stops the gateway in good order and waits until it is gone.
+stop() {
+  local pid
+  pid=$(cat "$1/gateway.pid")
+  kill -TERM "$pid" 2>/dev/null || return 0
+  while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+}
+
+# profile NAME CONFIG ARG...: one gateway, one run.
+profile() {
+  local name=$1 config=$2
+  shift 2
+  printf '\nprofile %s\n' "$name"
+  local dir=$all/$name
+  mkdir -p "$dir/state"
+  printf '%s\n' "$config" >"$dir/state/coderclaw.json"
+  cp "$all/model.url" "$dir/model.url"
+  start "$dir" 0
+  local port status=0
+  port=$(cat "$dir/port")
+  args=()
+  for a in "$@"; do args+=("${a//PORT/$port}"); done
+  CODERCLAW_GATEWAY_TOKEN=$token bin/conformance run "ws://127.0.0.1:$port" --patience 20s "${args[@]}" \
+    --restart "'$0' restart '$dir'" --stop "'$0' stop '$dir'" || status=$?
+  stop "$dir"
+  return $status
+}
+
+case ${1:-} in
+restart) stop "$2"; start "$2" "$(cat "$2/port")"; exit ;;
+stop) stop "$2"; exit ;;
+esac
+
+all=$(mktemp -d)
+model=
+cleanup() {
+  for f in "$all"/*/gateway.pid; do [ -e "$f" ] && stop "$(dirname "$f")"; done
+  [ -z "$model" ] || kill "$model" 2>/dev/null || true
+  rm -rf "$all"
+}
+trap cleanup EXIT
+
+make -s build
+CGO_ENABLED=0 go build -trimpath -o bin/conformance ./cmd/conformance
+go build -o "$all/modelserver" ./pkg/agent/agenttest/modelserver
+"$all/modelserver" >"$all/model.url" &
+model=$!
+for _ in $(seq 200); do [ -s "$all/model.url" ] && break; sleep 0.05; done
+
+agent='agent: {backend: "openai", openai: {model: "mock-1", contextTokens: 32000}}'
+profile token "{gateway: {allowedHosts: [\"gw.example.com\"]}, $agent}" --offers llm "$@"
+
+# Clients of other hosts come over the machine's own address, where it has one.
+address=$( (hostname -I 2>/dev/null || true) | tr ' ' '\n' | grep -E '^[0-9.]+$' | head -n1 || true)
+if [ -n "$address" ] && [ $# -eq 0 ]; then
+  profile remote "{gateway: {bind: \"lan\", tls: {allowPlaintextLan: true}}, $agent}" --only 'remote-*.jsonl' --remote-url "ws://$address:PORT"
+elif [ $# -eq 0 ]; then
+  printf '\nprofile remote: left out, because this machine has no address but loopback\n'
+fi
