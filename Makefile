@@ -16,8 +16,8 @@ help: ## list the targets
 run: build ## build the gateway and run it in the foreground (Ctrl-C stops it)
 	./$(BIN) gateway
 
-build: ## build bin/coderclaw
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/coderclaw
+build: ## build bin/coderclaw and bin/conformance
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 gen: ## regenerate gen/, clients/ and testdata/mutations from schema/
 	$(GO) run ./tools/protogen -schema schema -out .

@@ -58,6 +58,14 @@ profile() {
 case ${1:-} in
 restart) stop "$2"; start "$2" "$(cat "$2/port")"; exit ;;
 stop) stop "$2"; exit ;;
+remote) # inside the namespace
+  all=$2 address=192.0.2.9
+  ip link set lo up
+  ip address add "$address/32" dev lo
+  profile remote '{gateway: {bind: "lan", tls: {allowPlaintextLan: true}}, agent: {backend: "openai", openai: {model: "mock-1"}}}' \
+    --only 'remote-*.jsonl' --remote-url "ws://$address:PORT"
+  exit
+  ;;
 esac
 
 all=$(mktemp -d)
@@ -70,7 +78,6 @@ cleanup() {
 trap cleanup EXIT
 
 make -s build
-CGO_ENABLED=0 go build -trimpath -o bin/conformance ./cmd/conformance
 go build -o "$all/modelserver" ./pkg/agent/agenttest/modelserver
 "$all/modelserver" >"$all/model.url" &
 model=$!
@@ -79,10 +86,12 @@ for _ in $(seq 200); do [ -s "$all/model.url" ] && break; sleep 0.05; done
 agent='agent: {backend: "openai", openai: {model: "mock-1", contextTokens: 32000}}'
 profile token "{gateway: {allowedHosts: [\"gw.example.com\"]}, $agent}" --offers llm "$@"
 
-# Clients of other hosts come over the machine's own address, where it has one.
-address=$( (hostname -I 2>/dev/null || true) | tr ' ' '\n' | grep -E '^[0-9.]+$' | head -n1 || true)
-if [ -n "$address" ] && [ $# -eq 0 ]; then
-  profile remote "{gateway: {bind: \"lan\", tls: {allowPlaintextLan: true}}, $agent}" --only 'remote-*.jsonl' --remote-url "ws://$address:PORT"
-elif [ $# -eq 0 ]; then
-  printf '\nprofile remote: left out, because this machine has no address but loopback\n'
+# Clients of other hosts come over an address that is not loopback: one in a network
+# namespace of this script's own, where nothing else can be reached.
+if [ $# -eq 0 ]; then
+  if unshare --net true 2>/dev/null && command -v ip >/dev/null; then
+    unshare --net "$0" remote "$all"
+  else
+    echo "profile remote: left out, a network namespace takes root and iproute2"
+  fi
 fi
