@@ -67,11 +67,10 @@ func TestAbortInMidStream(t *testing.T) {
 func TestTwoRunsInTwoSessionsStreamTogether(t *testing.T) {
 	model := agenttest.StartModel(t, agenttest.ModelOptions{Tokens: 50, Interval: 50 * time.Millisecond})
 	v := open(t, model).visit("laptop")
-	start := time.Now()
 	a, b := v.say("main", "first", "a"), v.say("agent:main:second", "second", "b")
 	v.until("both to stream", func() bool { return len(v.chats(a)) >= 2 && len(v.chats(b)) >= 2 })
+	require.Empty(t, terminals(append(v.chats(a), v.chats(b)...)), "both stream before either ends")
 	endA, endB := v.terminal(a), v.terminal(b)
-	require.Less(t, time.Since(start), 4500*time.Millisecond, "one after the other would take 5 s")
 	want := strings.Join(agenttest.Words(50), "")
 	for _, end := range []protocol.ChatEvent{endA, endB} {
 		require.Equal(t, protocol.ChatStateFinal, end.State)
@@ -104,24 +103,27 @@ func TestAClientThatIsLostAndComesBack(t *testing.T) {
 // A reader that stops reading costs the others nothing: they get every event
 // while the paused one is closed for being slow.
 func TestAPausedReader(t *testing.T) {
-	big := strings.Repeat("x", 2<<20)
+	big := strings.Repeat("x", 512<<10)
 	model := agenttest.StartModel(t, agenttest.ModelOptions{Interval: -1, Reply: func(string) []string { return []string{big} }})
-	h := open(t, model)
+	h := prepare(t, model)
+	require.NoError(t, os.MkdirAll(h.dir, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "coderclaw.json"), []byte(`{gateway: {maxBufferedBytes: 1048576}}`), 0o600))
+	h.start()
 	healthy := h.visit("healthy")
 	gate := &gate{open: make(chan struct{})}
 	paused := h.visit("paused", func(o *client.Options) { o.HTTPClient = gate.httpClient() })
 	gate.paused.Store(true)
-	for i := range 12 { // each run tells its 2 MiB four times: 96 MiB in all
+	for i := range 12 { // each run tells its 512 KiB four times: 24 MiB in all, more than the kernel holds
 		end := healthy.terminal(healthy.say("main", "again", fmt.Sprint("k", i)))
 		require.Equal(t, protocol.ChatStateFinal, end.State)
 	}
 	close(gate.open)
 	<-paused.Done()
-	var closed *client.CloseError
-	require.ErrorAs(t, paused.Conn.Err(), &closed)
-	require.Equal(t, 1008, closed.Code)
-	require.Equal(t, "slow consumer", closed.Reason)
 	require.NoError(t, healthy.Conn.Err())
+	h.stop()
+	// A reader that comes back too late finds a cut connection instead of the close
+	// frame, so the cause is read where it is always told.
+	require.Contains(t, h.logs.String(), `"reason":"slow consumer"`)
 }
 
 // gate is a connection whose reader can be paused.
