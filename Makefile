@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build gen check-gen compat lint fmt test test-clients web swift conformance soak bench budget clean
+.PHONY: help run build gen check-gen compat lint fmt test test-clients web swift conformance soak bench speed-gate budget clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ lint: ## gofmt, vet and staticcheck
 
 test: check-gen compat lint ## everything that needs only Go and gcc: generator freshness, compatibility, lint, all tests with -race
 	cd tools && $(GO) test -race ./...
-	cd tools/oracle && $(GO) test ./...
+	cd tools/oracle && $(GO) test -count=1 ./... # starts programs that the test cache knows nothing of
 	tools/test.sh $(PKGS)
 
 test-clients: build web swift ## the clients in TypeScript and Swift, then programs that we did not write, against ours (needs Node and npm)
@@ -65,10 +65,13 @@ conformance: build ## grade our own gateway with the conformance runner, process
 soak: ## the long forms of the proofs: fuzzing, kill rounds, repeated contracts
 	tools/soak.sh
 
-bench: build ## decode, gateway and store benchmarks, then the budgets
-	cd tools/oracle && $(GO) test -run '^$$' -bench . -benchmem ./...
+bench: build ## the speed table (README.md gets it), gateway and store benchmarks, then the budgets
+	$(GO) run ./tools/oracle/speed -write README.md
 	$(GO) test -run '^$$' -bench . -benchmem ./gen/protocol ./pkg/gateway ./pkg/store
 	$(GO) run ./tools/oracle/budget -bin $(BIN)
+
+speed-gate: ## decoding beside other decoders; fails when a promised ratio is broken (Node counts if it is there)
+	$(GO) run ./tools/oracle/speed -gate
 
 budget: build ## start-up time, memory at rest, binary size; fails above twice the goal
 	$(GO) run ./tools/oracle/budget -bin $(BIN) -spawns 20

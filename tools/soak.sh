@@ -12,6 +12,16 @@ grep -rlE '^func Fuzz' --include='*_test.go' gen pkg | xargs -n1 dirname | sort 
   done
 done
 
+# The same in the modules of the tools, which no path from here reaches.
+for module in tools tools/oracle; do
+  (cd "$module" && grep -rlE '^func Fuzz' --include='*_test.go' --exclude-dir=oracle . | xargs -r -n1 dirname | sort -u) | while read -r dir; do
+    grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$module/$dir"/*_test.go | awk '{print $2}' | sort -u | while read -r target; do
+      echo "fuzz $module/$dir $target ($fuzz)"
+      (cd "$module" && go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzz" "./$dir")
+    done
+  done
+done
+
 # The kill -9 rounds of the store and the contracts that race, again and again.
 go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/task ./pkg/agent/...
 

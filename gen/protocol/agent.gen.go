@@ -39,7 +39,7 @@ type AgentParams struct {
 	AccountID wire.Opt[string] `json:"accountId,omitzero"`
 
 	// Which agent. Absent: the session's, else the default one.
-	AgentID wire.Opt[string] `json:"agentId,omitzero"`
+	AgentID wire.Opt[string] `json:"agentId,omitzero" jsonschema:"minLength=1"`
 
 	// Images that go with the words.
 	Attachments []wire.Raw `json:"attachments,omitzero"`
@@ -64,19 +64,19 @@ type AgentParams struct {
 
 	// 1 to 256 bytes that name this turn; it becomes the runId. Sent again, it is
 	// answered again and not run again.
-	IdempotencyKey string `json:"idempotencyKey"`
+	IdempotencyKey string `json:"idempotencyKey" jsonschema:"minLength=1"`
 
 	// Where the input came from.
 	InputProvenance wire.Opt[AgentInputProvenance] `json:"inputProvenance,omitzero"`
 
 	// Label for the session.
-	Label wire.Opt[string] `json:"label,omitzero"`
+	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"minLength=1,maxLength=64"`
 
 	// Queue to wait in; runs of one lane go one after another.
 	Lane wire.Opt[string] `json:"lane,omitzero"`
 
 	// The words. /new or /reset in front starts the session over.
-	Message string `json:"message"`
+	Message string `json:"message" jsonschema:"minLength=1"`
 
 	// Account for the answer when it differs.
 	ReplyAccountID wire.Opt[string] `json:"replyAccountId,omitzero"`
@@ -103,7 +103,7 @@ type AgentParams struct {
 	ThreadID wire.Opt[string] `json:"threadId,omitzero"`
 
 	// How long the run may take, in seconds. 0 or absent: the gateway's default.
-	Timeout wire.Opt[int64] `json:"timeout,omitzero"`
+	Timeout wire.Opt[int64] `json:"timeout,omitzero" jsonschema:"minimum=0"`
 
 	// Address of the person; the session is that of this address.
 	To wire.Opt[string] `json:"to,omitzero"`
@@ -112,31 +112,31 @@ type AgentParams struct {
 // First answer: the turn is queued or running.
 type AgentAccepted struct {
 	// When it was accepted, in milliseconds since 1970.
-	AcceptedAt int64 `json:"acceptedAt"`
+	AcceptedAt int64 `json:"acceptedAt" jsonschema:"minimum=0"`
 
 	// The idempotency key.
-	RunID string `json:"runId"`
+	RunID string `json:"runId" jsonschema:"minLength=1"`
 
 	// Names this answer. Clients that wait for the end skip it.
-	Status string `json:"status"`
+	Status string `json:"status" jsonschema:"enum=accepted"`
 }
 
 // Tokens of model calls.
 type AgentUsage struct {
 	// Prompt tokens read from a cache.
-	CacheRead wire.Opt[int64] `json:"cacheRead,omitzero"`
+	CacheRead wire.Opt[int64] `json:"cacheRead,omitzero" jsonschema:"minimum=0"`
 
 	// Prompt tokens written to a cache.
-	CacheWrite wire.Opt[int64] `json:"cacheWrite,omitzero"`
+	CacheWrite wire.Opt[int64] `json:"cacheWrite,omitzero" jsonschema:"minimum=0"`
 
 	// Prompt tokens that no cache gave.
-	Input wire.Opt[int64] `json:"input,omitzero"`
+	Input wire.Opt[int64] `json:"input,omitzero" jsonschema:"minimum=0"`
 
 	// Answer tokens.
-	Output wire.Opt[int64] `json:"output,omitzero"`
+	Output wire.Opt[int64] `json:"output,omitzero" jsonschema:"minimum=0"`
 
 	// All together.
-	Total wire.Opt[int64] `json:"total,omitzero"`
+	Total wire.Opt[int64] `json:"total,omitzero" jsonschema:"minimum=0"`
 }
 
 // One part of the answer.
@@ -160,16 +160,16 @@ type AgentRunMeta struct {
 	LastCallUsage wire.Opt[AgentUsage] `json:"lastCallUsage,omitzero"`
 
 	// The model.
-	Model string `json:"model"`
+	Model string `json:"model" jsonschema:"minLength=1"`
 
 	// Size of the last prompt in tokens.
-	PromptTokens wire.Opt[int64] `json:"promptTokens,omitzero"`
+	PromptTokens wire.Opt[int64] `json:"promptTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Provider of the model.
-	Provider string `json:"provider"`
+	Provider string `json:"provider" jsonschema:"minLength=1"`
 
 	// Transcript that the run wrote to.
-	SessionID string `json:"sessionId"`
+	SessionID string `json:"sessionId" jsonschema:"minLength=1"`
 
 	// Tokens of all calls of the run.
 	Usage wire.Opt[AgentUsage] `json:"usage,omitzero"`
@@ -184,10 +184,10 @@ type AgentMeta struct {
 	AgentMeta wire.Opt[AgentRunMeta] `json:"agentMeta,omitzero"`
 
 	// How long it took, in milliseconds.
-	DurationMs int64 `json:"durationMs"`
+	DurationMs int64 `json:"durationMs" jsonschema:"minimum=0"`
 
 	// Why the model ended, such as stop or length.
-	StopReason wire.Opt[string] `json:"stopReason,omitzero"`
+	StopReason wire.Opt[string] `json:"stopReason,omitzero" jsonschema:"minLength=1"`
 }
 
 // What a finished run produced.
@@ -214,7 +214,7 @@ type AgentResult struct {
 	Result wire.Opt[AgentRunResult] `json:"result,omitzero"`
 
 	// The idempotency key.
-	RunID string `json:"runId"`
+	RunID string `json:"runId" jsonschema:"minLength=1"`
 
 	// How it ended.
 	Status AgentFinalStatus `json:"status"`
@@ -226,10 +226,10 @@ type AgentResult struct {
 // Which run to wait for.
 type AgentWaitParams struct {
 	// The run.
-	RunID string `json:"runId"`
+	RunID string `json:"runId" jsonschema:"minLength=1"`
 
 	// How long to wait, in milliseconds. Default 30000.
-	TimeoutMs wire.Opt[int64] `json:"timeoutMs,omitzero"`
+	TimeoutMs wire.Opt[int64] `json:"timeoutMs,omitzero" jsonschema:"minimum=0"`
 }
 
 // How the run ended; timeout when it has not, when it was aborted, or when nobody knows it.
@@ -244,16 +244,16 @@ const (
 // What became of the run.
 type AgentWaitResult struct {
 	// When it ended, in milliseconds since 1970.
-	EndedAt wire.Opt[int64] `json:"endedAt,omitzero"`
+	EndedAt wire.Opt[int64] `json:"endedAt,omitzero" jsonschema:"minimum=0"`
 
 	// With error: why.
 	Error wire.Opt[string] `json:"error,omitzero"`
 
 	// The run.
-	RunID string `json:"runId"`
+	RunID string `json:"runId" jsonschema:"minLength=1"`
 
 	// When it began, in milliseconds since 1970.
-	StartedAt wire.Opt[int64] `json:"startedAt,omitzero"`
+	StartedAt wire.Opt[int64] `json:"startedAt,omitzero" jsonschema:"minimum=0"`
 
 	// How it ended.
 	Status AgentWaitStatus `json:"status"`
@@ -262,7 +262,7 @@ type AgentWaitResult struct {
 // Whose identity. Absent members mean the default agent.
 type AgentIdentityParams struct {
 	// The agent.
-	AgentID wire.Opt[string] `json:"agentId,omitzero"`
+	AgentID wire.Opt[string] `json:"agentId,omitzero" jsonschema:"minLength=1"`
 
 	// A session of the agent. It must fit agentId when both are given.
 	SessionKey wire.Opt[string] `json:"sessionKey,omitzero"`
@@ -271,16 +271,16 @@ type AgentIdentityParams struct {
 // How an agent presents itself.
 type AgentIdentityResult struct {
 	// The agent.
-	AgentID string `json:"agentId"`
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
 
 	// A letter, an emoji, a path or a URL.
-	Avatar wire.Opt[string] `json:"avatar,omitzero"`
+	Avatar wire.Opt[string] `json:"avatar,omitzero" jsonschema:"minLength=1"`
 
 	// Its emoji.
-	Emoji wire.Opt[string] `json:"emoji,omitzero"`
+	Emoji wire.Opt[string] `json:"emoji,omitzero" jsonschema:"minLength=1"`
 
 	// Its name.
-	Name wire.Opt[string] `json:"name,omitzero"`
+	Name wire.Opt[string] `json:"name,omitzero" jsonschema:"minLength=1"`
 }
 
 // What kind of data an agent event carries. The list is open: a stream that a client does not know
@@ -302,19 +302,19 @@ type AgentEvent struct {
 	Data wire.Object `json:"data"`
 
 	// The run.
-	RunID string `json:"runId"`
+	RunID string `json:"runId" jsonschema:"minLength=1"`
 
 	// Counts the events of the run, from 1, without a gap.
-	Seq int64 `json:"seq"`
+	Seq int64 `json:"seq" jsonschema:"minimum=0"`
 
 	// Canonical key of the session; absent when the run belongs to none.
-	SessionKey wire.Opt[string] `json:"sessionKey,omitzero"`
+	SessionKey wire.Opt[string] `json:"sessionKey,omitzero" jsonschema:"minLength=1"`
 
 	// What data is: one of AgentStream.
-	Stream string `json:"stream"`
+	Stream string `json:"stream" jsonschema:"minLength=1"`
 
 	// When it happened, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // Where a run is in its life.
@@ -332,7 +332,7 @@ type AgentLifecycleData struct {
 	Aborted wire.Opt[bool] `json:"aborted,omitzero"`
 
 	// When it ended, in milliseconds since 1970.
-	EndedAt wire.Opt[int64] `json:"endedAt,omitzero"`
+	EndedAt wire.Opt[int64] `json:"endedAt,omitzero" jsonschema:"minimum=0"`
 
 	// With error: why.
 	Error wire.Opt[string] `json:"error,omitzero"`
@@ -341,10 +341,10 @@ type AgentLifecycleData struct {
 	Phase AgentPhase `json:"phase"`
 
 	// When it began, in milliseconds since 1970.
-	StartedAt wire.Opt[int64] `json:"startedAt,omitzero"`
+	StartedAt wire.Opt[int64] `json:"startedAt,omitzero" jsonschema:"minimum=0"`
 
 	// Why it ended, where known.
-	StopReason wire.Opt[string] `json:"stopReason,omitzero"`
+	StopReason wire.Opt[string] `json:"stopReason,omitzero" jsonschema:"minLength=1"`
 }
 
 // Data of the stream assistant: the answer grows.
@@ -381,7 +381,7 @@ type AgentToolData struct {
 	Meta wire.Opt[string] `json:"meta,omitzero"`
 
 	// The tool.
-	Name string `json:"name"`
+	Name string `json:"name" jsonschema:"minLength=1"`
 
 	// With update: what it has so far. Only at verbose level full.
 	PartialResult wire.Raw `json:"partialResult,omitzero"`
@@ -393,19 +393,19 @@ type AgentToolData struct {
 	Result wire.Raw `json:"result,omitzero"`
 
 	// Ties the phases of one call together.
-	ToolCallID string `json:"toolCallId"`
+	ToolCallID string `json:"toolCallId" jsonschema:"minLength=1"`
 }
 
 // Data of the stream error: the gateway noticed a hole in a run's events.
 type AgentErrorData struct {
 	// The seq that should have come.
-	Expected wire.Opt[int64] `json:"expected,omitzero"`
+	Expected wire.Opt[int64] `json:"expected,omitzero" jsonschema:"minimum=0"`
 
 	// What is wrong, such as seq gap.
-	Reason string `json:"reason"`
+	Reason string `json:"reason" jsonschema:"minLength=1"`
 
 	// The seq that came.
-	Received wire.Opt[int64] `json:"received,omitzero"`
+	Received wire.Opt[int64] `json:"received,omitzero" jsonschema:"minimum=0"`
 }
 
 // MethodAgent describes agent: Runs a turn of an agent: answers at acceptance and again at the end.

@@ -1153,7 +1153,7 @@ func (v *AgentRunResult) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Payloads = make([]AgentPayload, 0, d.Hint(64))
+			v.Payloads = make([]AgentPayload, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Payloads = append(v.Payloads, *new(AgentPayload))
 				if !v.Payloads[len(v.Payloads)-1].decode(d) {

@@ -19,31 +19,31 @@ const (
 // How an agent presents itself in a list.
 type AgentIdentity struct {
 	// A letter, a path or a URL, as configured.
-	Avatar wire.Opt[string] `json:"avatar,omitzero"`
+	Avatar wire.Opt[string] `json:"avatar,omitzero" jsonschema:"minLength=1"`
 
 	// URL to load the avatar from.
-	AvatarURL wire.Opt[string] `json:"avatarUrl,omitzero"`
+	AvatarURL wire.Opt[string] `json:"avatarUrl,omitzero" jsonschema:"minLength=1"`
 
 	// Its emoji.
-	Emoji wire.Opt[string] `json:"emoji,omitzero"`
+	Emoji wire.Opt[string] `json:"emoji,omitzero" jsonschema:"minLength=1"`
 
 	// Its name.
-	Name wire.Opt[string] `json:"name,omitzero"`
+	Name wire.Opt[string] `json:"name,omitzero" jsonschema:"minLength=1"`
 
 	// What it is about.
-	Theme wire.Opt[string] `json:"theme,omitzero"`
+	Theme wire.Opt[string] `json:"theme,omitzero" jsonschema:"minLength=1"`
 }
 
 // One agent.
 type AgentSummary struct {
 	// Its id.
-	ID string `json:"id"`
+	ID string `json:"id" jsonschema:"minLength=1"`
 
 	// How it presents itself.
 	Identity wire.Opt[AgentIdentity] `json:"identity,omitzero"`
 
 	// Its name as configured.
-	Name wire.Opt[string] `json:"name,omitzero"`
+	Name wire.Opt[string] `json:"name,omitzero" jsonschema:"minLength=1"`
 }
 
 // No params.
@@ -55,10 +55,10 @@ type AgentsListResult struct {
 	Agents []AgentSummary `json:"agents"`
 
 	// Agent that is meant when a request names none.
-	DefaultID string `json:"defaultId"`
+	DefaultID string `json:"defaultId" jsonschema:"minLength=1"`
 
 	// Short name of the main session.
-	MainKey string `json:"mainKey"`
+	MainKey string `json:"mainKey" jsonschema:"minLength=1"`
 
 	// How main sessions are shared.
 	Scope SessionScope `json:"scope"`

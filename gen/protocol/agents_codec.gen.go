@@ -395,7 +395,7 @@ func (v *AgentsListResult) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Agents = make([]AgentSummary, 0, d.Hint(64))
+			v.Agents = make([]AgentSummary, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Agents = append(v.Agents, *new(AgentSummary))
 				if !v.Agents[len(v.Agents)-1].decode(d) {

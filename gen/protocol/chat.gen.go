@@ -31,16 +31,16 @@ const (
 // One block of a message. A kind of block may have members that are not listed here.
 type ChatContent struct {
 	// With image: size of the image that was left out, in bytes.
-	Bytes wire.Opt[int64] `json:"bytes,omitzero"`
+	Bytes wire.Opt[int64] `json:"bytes,omitzero" jsonschema:"minimum=0"`
 
 	// With image: base64 of the image. History leaves it out.
 	Data wire.Opt[string] `json:"data,omitzero"`
 
 	// With image: the name it was sent under.
-	FileName wire.Opt[string] `json:"fileName,omitzero"`
+	FileName wire.Opt[string] `json:"fileName,omitzero" jsonschema:"minLength=1"`
 
 	// With image: its media type, such as image/png.
-	MimeType wire.Opt[string] `json:"mimeType,omitzero"`
+	MimeType wire.Opt[string] `json:"mimeType,omitzero" jsonschema:"minLength=1"`
 
 	// With image: true when data was left out.
 	Omitted wire.Opt[bool] `json:"omitted,omitzero"`
@@ -55,49 +55,49 @@ type ChatContent struct {
 // What a run cost, in US dollars.
 type ChatUsageCost struct {
 	// For prompt tokens read from a cache.
-	CacheRead float64 `json:"cacheRead"`
+	CacheRead float64 `json:"cacheRead" jsonschema:"minimum=0"`
 
 	// For prompt tokens written to a cache.
-	CacheWrite float64 `json:"cacheWrite"`
+	CacheWrite float64 `json:"cacheWrite" jsonschema:"minimum=0"`
 
 	// For the prompt.
-	Input float64 `json:"input"`
+	Input float64 `json:"input" jsonschema:"minimum=0"`
 
 	// For the answer.
-	Output float64 `json:"output"`
+	Output float64 `json:"output" jsonschema:"minimum=0"`
 
 	// All together.
-	Total float64 `json:"total"`
+	Total float64 `json:"total" jsonschema:"minimum=0"`
 }
 
 // Tokens of a run.
 type ChatUsage struct {
 	// Prompt tokens read from a cache.
-	CacheRead int64 `json:"cacheRead"`
+	CacheRead int64 `json:"cacheRead" jsonschema:"minimum=0"`
 
 	// Prompt tokens written to a cache.
-	CacheWrite int64 `json:"cacheWrite"`
+	CacheWrite int64 `json:"cacheWrite" jsonschema:"minimum=0"`
 
 	// What they cost.
 	Cost wire.Opt[ChatUsageCost] `json:"cost,omitzero"`
 
 	// Prompt tokens that no cache gave.
-	Input int64 `json:"input"`
+	Input int64 `json:"input" jsonschema:"minimum=0"`
 
 	// Answer tokens.
-	Output int64 `json:"output"`
+	Output int64 `json:"output" jsonschema:"minimum=0"`
 
 	// All together.
-	TotalTokens int64 `json:"totalTokens"`
+	TotalTokens int64 `json:"totalTokens" jsonschema:"minimum=0"`
 }
 
 // Marks a message of the history whose content was replaced because of its size.
 type ChatTruncation struct {
 	// Why, such as oversized.
-	Reason string `json:"reason"`
+	Reason string `json:"reason" jsonschema:"minLength=1"`
 
 	// Always true.
-	Truncated bool `json:"truncated"`
+	Truncated bool `json:"truncated" jsonschema_extras:"const=true"`
 }
 
 // Who ended a run: a request, a stop word, or the clock.
@@ -112,13 +112,13 @@ const (
 // Marks a message that is the part said before a run was aborted.
 type ChatAbortMark struct {
 	// Always true.
-	Aborted bool `json:"aborted"`
+	Aborted bool `json:"aborted" jsonschema_extras:"const=true"`
 
 	// Who ended the run.
 	Origin ChatAbortOrigin `json:"origin"`
 
 	// The run that was aborted.
-	RunID string `json:"runId"`
+	RunID string `json:"runId" jsonschema:"minLength=1"`
 }
 
 // One message of a conversation, as history and chat events carry it.
@@ -130,7 +130,7 @@ type ChatMessage struct {
 	Openclaw wire.Opt[ChatTruncation] `json:"__openclaw,omitzero"`
 
 	// With an answer: the kind of interface that gave it, such as openai-completions.
-	API wire.Opt[string] `json:"api,omitzero"`
+	API wire.Opt[string] `json:"api,omitzero" jsonschema:"minLength=1"`
 
 	// The run was aborted after these words.
 	CoderclawAbort wire.Opt[ChatAbortMark] `json:"coderclawAbort,omitzero"`
@@ -142,22 +142,22 @@ type ChatMessage struct {
 	ErrorMessage wire.Opt[string] `json:"errorMessage,omitzero"`
 
 	// Key that keeps the message from being stored twice.
-	IdempotencyKey wire.Opt[string] `json:"idempotencyKey,omitzero"`
+	IdempotencyKey wire.Opt[string] `json:"idempotencyKey,omitzero" jsonschema:"minLength=1"`
 
 	// With an answer: the model, or gateway-injected for words of the gateway itself.
-	Model wire.Opt[string] `json:"model,omitzero"`
+	Model wire.Opt[string] `json:"model,omitzero" jsonschema:"minLength=1"`
 
 	// With an answer: the provider.
-	Provider wire.Opt[string] `json:"provider,omitzero"`
+	Provider wire.Opt[string] `json:"provider,omitzero" jsonschema:"minLength=1"`
 
 	// Who speaks.
 	Role ChatRole `json:"role"`
 
 	// With an answer: why it ended, such as stop, error or aborted.
-	StopReason wire.Opt[string] `json:"stopReason,omitzero"`
+	StopReason wire.Opt[string] `json:"stopReason,omitzero" jsonschema:"minLength=1"`
 
 	// When it was said, in milliseconds since 1970.
-	Timestamp wire.Opt[int64] `json:"timestamp,omitzero"`
+	Timestamp wire.Opt[int64] `json:"timestamp,omitzero" jsonschema:"minimum=0"`
 
 	// With an answer of the gateway itself: zero tokens. History leaves it out.
 	Usage wire.Opt[ChatUsage] `json:"usage,omitzero"`
@@ -166,10 +166,10 @@ type ChatMessage struct {
 // Which conversation, and how far back.
 type ChatHistoryParams struct {
 	// How many messages at most. Default 200.
-	Limit wire.Opt[int64] `json:"limit,omitzero"`
+	Limit wire.Opt[int64] `json:"limit,omitzero" jsonschema:"minimum=1,maximum=1000"`
 
 	// Session key in any spelling.
-	SessionKey string `json:"sessionKey"`
+	SessionKey string `json:"sessionKey" jsonschema:"minLength=1"`
 }
 
 // The end of a conversation, fit for a screen: at most 6 MiB, 128 KiB a message, 12000 characters
@@ -179,16 +179,16 @@ type ChatHistoryResult struct {
 	Messages []ChatMessage `json:"messages"`
 
 	// Id of the transcript, a UUID; absent when there is no such session.
-	SessionID wire.Opt[string] `json:"sessionId,omitzero"`
+	SessionID wire.Opt[string] `json:"sessionId,omitzero" jsonschema:"minLength=1"`
 
 	// The key as it was asked for.
-	SessionKey string `json:"sessionKey"`
+	SessionKey string `json:"sessionKey" jsonschema:"minLength=1"`
 
 	// How much the model is asked to think; off when nothing was set.
-	ThinkingLevel string `json:"thinkingLevel"`
+	ThinkingLevel string `json:"thinkingLevel" jsonschema:"minLength=1"`
 
 	// How much of the agent's work is shown, when it was set.
-	VerboseLevel wire.Opt[string] `json:"verboseLevel,omitzero"`
+	VerboseLevel wire.Opt[string] `json:"verboseLevel,omitzero" jsonschema:"minLength=1"`
 }
 
 // What an item of attachments should look like. The protocol leaves the items open; the handler
@@ -217,20 +217,20 @@ type ChatSendParams struct {
 
 	// 1 to 256 bytes that name this message. Sent again, it is answered again and not
 	// run again.
-	IdempotencyKey string `json:"idempotencyKey"`
+	IdempotencyKey string `json:"idempotencyKey" jsonschema:"minLength=1"`
 
 	// The words. May be empty when there is an attachment. A stop word such as /stop
 	// aborts the session's runs instead.
 	Message string `json:"message"`
 
 	// Session key in any spelling.
-	SessionKey string `json:"sessionKey"`
+	SessionKey string `json:"sessionKey" jsonschema:"minLength=1"`
 
 	// How much to think about this message only.
 	Thinking wire.Opt[string] `json:"thinking,omitzero"`
 
 	// How long the run may take, in milliseconds. 0 or absent: the gateway's default.
-	TimeoutMs wire.Opt[int64] `json:"timeoutMs,omitzero"`
+	TimeoutMs wire.Opt[int64] `json:"timeoutMs,omitzero" jsonschema:"minimum=0"`
 }
 
 // What became of the message: its run has started, is still going, has ended, or has failed.
@@ -246,7 +246,7 @@ const (
 // Answer to a message that started a run, now or before.
 type ChatRunStatus struct {
 	// The idempotency key.
-	RunID string `json:"runId"`
+	RunID string `json:"runId" jsonschema:"minLength=1"`
 
 	// What became of it.
 	Status ChatRunState `json:"status"`
@@ -258,10 +258,10 @@ type ChatRunStatus struct {
 // What to abort.
 type ChatAbortParams struct {
 	// One run only. It must belong to the conversation.
-	RunID wire.Opt[string] `json:"runId,omitzero"`
+	RunID wire.Opt[string] `json:"runId,omitzero" jsonschema:"minLength=1"`
 
 	// The conversation. Without runId all its runs are aborted.
-	SessionKey string `json:"sessionKey"`
+	SessionKey string `json:"sessionKey" jsonschema:"minLength=1"`
 }
 
 // What was aborted. The answer to chat.abort and to a stop word.
@@ -270,10 +270,10 @@ type ChatAbortResult struct {
 	Aborted bool `json:"aborted"`
 
 	// Always true: a refusal is an error response.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 
 	// The runs that were aborted.
-	RunIDs []string `json:"runIds"`
+	RunIDs []string `json:"runIds" jsonschema:"minLength=1"`
 }
 
 // A run's state, or what a stop word aborted.
@@ -289,22 +289,22 @@ type ChatSendResult struct {
 // Words to add to a conversation without a run.
 type ChatInjectParams struct {
 	// Put before the words in brackets, on a line of its own.
-	Label wire.Opt[string] `json:"label,omitzero"`
+	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"maxLength=100"`
 
 	// The words, stored as said by the assistant.
-	Message string `json:"message"`
+	Message string `json:"message" jsonschema:"minLength=1"`
 
 	// The conversation. It must exist.
-	SessionKey string `json:"sessionKey"`
+	SessionKey string `json:"sessionKey" jsonschema:"minLength=1"`
 }
 
 // The message was stored. Its chat event came before this answer.
 type ChatInjectResult struct {
 	// Id of the message in the transcript, 8 hex digits.
-	MessageID string `json:"messageId"`
+	MessageID string `json:"messageId" jsonschema:"minLength=1"`
 
 	// Always true: a refusal is an error response.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 }
 
 // delta: the text so far. final, aborted, error: the run has ended; exactly one of these comes for
@@ -329,14 +329,14 @@ type ChatEvent struct {
 
 	// The run: the client's idempotency key, or inject-<messageId> for words without
 	// a run.
-	RunID string `json:"runId"`
+	RunID string `json:"runId" jsonschema:"minLength=1"`
 
 	// Number of the agent event that caused it; 0 for words without a run.
-	Seq int64 `json:"seq"`
+	Seq int64 `json:"seq" jsonschema:"minimum=0"`
 
 	// Canonical key of the conversation in delta, final and error; as the client
 	// wrote it in aborted, in words without a run and in answers of slash commands.
-	SessionKey string `json:"sessionKey"`
+	SessionKey string `json:"sessionKey" jsonschema:"minLength=1"`
 
 	// What this event is.
 	State ChatState `json:"state"`

@@ -752,7 +752,7 @@ func (v *ChatMessage) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Content = make([]ChatContent, 0, d.Hint(64))
+			v.Content = make([]ChatContent, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Content = append(v.Content, *new(ChatContent))
 				if !v.Content[len(v.Content)-1].decode(d) {
@@ -1076,7 +1076,7 @@ func (v *ChatHistoryResult) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Messages = make([]ChatMessage, 0, d.Hint(64))
+			v.Messages = make([]ChatMessage, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Messages = append(v.Messages, *new(ChatMessage))
 				if !v.Messages[len(v.Messages)-1].decode(d) {

@@ -12,64 +12,64 @@ import (
 // have. A request waits for 5 minutes; a device that asks again meanwhile keeps its request.
 type DevicePairRequestedEvent struct {
 	// Program, as the device says.
-	ClientID wire.Opt[string] `json:"clientId,omitzero"`
+	ClientID wire.Opt[string] `json:"clientId,omitzero" jsonschema:"minLength=1"`
 
 	// Kind of program, as the device says.
-	ClientMode wire.Opt[string] `json:"clientMode,omitzero"`
+	ClientMode wire.Opt[string] `json:"clientMode,omitzero" jsonschema:"minLength=1"`
 
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 
 	// Name that the device gives itself. It proves nothing.
-	DisplayName wire.Opt[string] `json:"displayName,omitzero"`
+	DisplayName wire.Opt[string] `json:"displayName,omitzero" jsonschema:"minLength=1"`
 
 	// Whether the device is paired already and asks for more, or says to be another
 	// kind of machine than before.
 	IsRepair wire.Opt[bool] `json:"isRepair,omitzero"`
 
 	// Operating system, as the device says.
-	Platform wire.Opt[string] `json:"platform,omitzero"`
+	Platform wire.Opt[string] `json:"platform,omitzero" jsonschema:"minLength=1"`
 
 	// Ed25519 public key of the device, in base64url without padding.
-	PublicKey string `json:"publicKey"`
+	PublicKey string `json:"publicKey" jsonschema:"minLength=1"`
 
 	// Address of the device; absent when it is on the gateway's own host.
-	RemoteIP wire.Opt[string] `json:"remoteIp,omitzero"`
+	RemoteIP wire.Opt[string] `json:"remoteIp,omitzero" jsonschema:"minLength=1"`
 
 	// Id of the request; the refused connect was told the same in details.requestId.
-	RequestID string `json:"requestId"`
+	RequestID string `json:"requestId" jsonschema:"minLength=1"`
 
 	// Role asked for.
-	Role wire.Opt[string] `json:"role,omitzero"`
+	Role wire.Opt[string] `json:"role,omitzero" jsonschema:"minLength=1"`
 
 	// The role asked for, once more, as a list.
-	Roles []string `json:"roles,omitzero"`
+	Roles []string `json:"roles,omitzero" jsonschema:"minLength=1"`
 
 	// Scopes asked for. Whoever approves must hold them all.
-	Scopes []string `json:"scopes,omitzero"`
+	Scopes []string `json:"scopes,omitzero" jsonschema:"minLength=1"`
 
 	// Whether the device approved itself by proof of the secret on the gateway's own
 	// host. Never true of a request that waits.
 	Silent wire.Opt[bool] `json:"silent,omitzero"`
 
 	// When the device first asked, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // A request is gone: it was approved or rejected. Also sent when a device approved itself, which
 // had no device.pair.requested before it.
 type DevicePairResolvedEvent struct {
 	// approved or rejected.
-	Decision string `json:"decision"`
+	Decision string `json:"decision" jsonschema:"minLength=1"`
 
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 
 	// Id of the request.
-	RequestID string `json:"requestId"`
+	RequestID string `json:"requestId" jsonschema:"minLength=1"`
 
 	// When it was decided, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // What may be told of the tokens that a device holds in a role. The tokens themselves are not
@@ -77,70 +77,70 @@ type DevicePairResolvedEvent struct {
 type DeviceToken struct {
 	// When the newest token was made, in milliseconds since 1970; when the role was
 	// approved, before there was one.
-	CreatedAtMs int64 `json:"createdAtMs"`
+	CreatedAtMs int64 `json:"createdAtMs" jsonschema:"minimum=0"`
 
 	// When a token was last used to connect, in milliseconds since 1970.
-	LastUsedAtMs wire.Opt[int64] `json:"lastUsedAtMs,omitzero"`
+	LastUsedAtMs wire.Opt[int64] `json:"lastUsedAtMs,omitzero" jsonschema:"minimum=0"`
 
 	// When the tokens were revoked, in milliseconds since 1970; absent once there is
 	// a new one.
-	RevokedAtMs wire.Opt[int64] `json:"revokedAtMs,omitzero"`
+	RevokedAtMs wire.Opt[int64] `json:"revokedAtMs,omitzero" jsonschema:"minimum=0"`
 
 	// Role of the token: operator or node.
-	Role string `json:"role"`
+	Role string `json:"role" jsonschema:"minLength=1"`
 
 	// When an operator last replaced the tokens, in milliseconds since 1970.
-	RotatedAtMs wire.Opt[int64] `json:"rotatedAtMs,omitzero"`
+	RotatedAtMs wire.Opt[int64] `json:"rotatedAtMs,omitzero" jsonschema:"minimum=0"`
 
 	// Scopes that the newest token carries.
-	Scopes []string `json:"scopes"`
+	Scopes []string `json:"scopes" jsonschema:"minLength=1"`
 }
 
 // A device that somebody approved, or that approved itself on the gateway's own host.
 type PairedDevice struct {
 	// When a role or scope was last approved, in milliseconds since 1970.
-	ApprovedAtMs int64 `json:"approvedAtMs"`
+	ApprovedAtMs int64 `json:"approvedAtMs" jsonschema:"minimum=0"`
 
 	// Program that last connected, as it says.
-	ClientID wire.Opt[string] `json:"clientId,omitzero"`
+	ClientID wire.Opt[string] `json:"clientId,omitzero" jsonschema:"minLength=1"`
 
 	// Kind of that program, as it says.
-	ClientMode wire.Opt[string] `json:"clientMode,omitzero"`
+	ClientMode wire.Opt[string] `json:"clientMode,omitzero" jsonschema:"minLength=1"`
 
 	// When the device was paired, in milliseconds since 1970.
-	CreatedAtMs int64 `json:"createdAtMs"`
+	CreatedAtMs int64 `json:"createdAtMs" jsonschema:"minimum=0"`
 
 	// Kind of machine, as the device says, such as iPhone.
-	DeviceFamily wire.Opt[string] `json:"deviceFamily,omitzero"`
+	DeviceFamily wire.Opt[string] `json:"deviceFamily,omitzero" jsonschema:"minLength=1"`
 
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 
 	// Name for people: given by an operator, else by the device itself.
-	DisplayName wire.Opt[string] `json:"displayName,omitzero"`
+	DisplayName wire.Opt[string] `json:"displayName,omitzero" jsonschema:"minLength=1"`
 
 	// When the device last connected, in milliseconds since 1970; absent before the
 	// first connect.
-	LastSeenAtMs wire.Opt[int64] `json:"lastSeenAtMs,omitzero"`
+	LastSeenAtMs wire.Opt[int64] `json:"lastSeenAtMs,omitzero" jsonschema:"minimum=0"`
 
 	// Operating system, as the device says.
-	Platform wire.Opt[string] `json:"platform,omitzero"`
+	Platform wire.Opt[string] `json:"platform,omitzero" jsonschema:"minLength=1"`
 
 	// Ed25519 public key of the device, in base64url without padding.
-	PublicKey string `json:"publicKey"`
+	PublicKey string `json:"publicKey" jsonschema:"minLength=1"`
 
 	// Address of the last connection; absent when it came from the gateway's own
 	// host.
-	RemoteIP wire.Opt[string] `json:"remoteIp,omitzero"`
+	RemoteIP wire.Opt[string] `json:"remoteIp,omitzero" jsonschema:"minLength=1"`
 
 	// The first of roles, for programs that know one role per device.
-	Role wire.Opt[string] `json:"role,omitzero"`
+	Role wire.Opt[string] `json:"role,omitzero" jsonschema:"minLength=1"`
 
 	// Approved roles, sorted.
-	Roles []string `json:"roles"`
+	Roles []string `json:"roles" jsonschema:"minLength=1"`
 
 	// Approved scopes of all roles.
-	Scopes []string `json:"scopes"`
+	Scopes []string `json:"scopes" jsonschema:"minLength=1"`
 
 	// What may be told of its tokens, one entry for each role.
 	Tokens []DeviceToken `json:"tokens"`
@@ -163,7 +163,7 @@ type DevicePairListResult struct {
 type DevicePairApproveParams struct {
 	// The request, as told by device.pair.requested or by details.requestId of the
 	// refused connect.
-	RequestID string `json:"requestId"`
+	RequestID string `json:"requestId" jsonschema:"minLength=1"`
 }
 
 // The device as it is paired now.
@@ -172,89 +172,89 @@ type DevicePairApproveResult struct {
 	Device PairedDevice `json:"device"`
 
 	// The request that was approved.
-	RequestID string `json:"requestId"`
+	RequestID string `json:"requestId" jsonschema:"minLength=1"`
 }
 
 // Which request to reject.
 type DevicePairRejectParams struct {
 	// The request, as told by device.pair.requested or by details.requestId of the
 	// refused connect.
-	RequestID string `json:"requestId"`
+	RequestID string `json:"requestId" jsonschema:"minLength=1"`
 }
 
 // The request is gone; the device may ask again.
 type DevicePairRejectResult struct {
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 
 	// The request that was rejected.
-	RequestID string `json:"requestId"`
+	RequestID string `json:"requestId" jsonschema:"minLength=1"`
 }
 
 // Which device to forget.
 type DevicePairRemoveParams struct {
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 }
 
 // The device is forgotten with its tokens and requests, and its connections are closed.
 type DevicePairRemoveResult struct {
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 }
 
 // Which tokens to replace by a new one.
 type DeviceTokenRotateParams struct {
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 
 	// Role of the token: operator or node.
-	Role string `json:"role"`
+	Role string `json:"role" jsonschema:"minLength=1"`
 
 	// Scopes of the new token, as far as they are approved for the device. Left out:
 	// all that are approved.
-	Scopes []string `json:"scopes,omitzero"`
+	Scopes []string `json:"scopes,omitzero" jsonschema:"minLength=1"`
 }
 
 // The old tokens are no longer valid, and connections that used them are closed.
 type DeviceTokenRotateResult struct {
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 
 	// Role of the token: operator or node.
-	Role string `json:"role"`
+	Role string `json:"role" jsonschema:"minLength=1"`
 
 	// When, in milliseconds since 1970.
-	RotatedAtMs int64 `json:"rotatedAtMs"`
+	RotatedAtMs int64 `json:"rotatedAtMs" jsonschema:"minimum=0"`
 
 	// Scopes of the new token.
-	Scopes []string `json:"scopes"`
+	Scopes []string `json:"scopes" jsonschema:"minLength=1"`
 
 	// The new token. Told only to the device that it is for; anybody else sees it
 	// absent, and the device gets one at its next connect with the gateway's secret.
-	Token wire.Opt[string] `json:"token,omitzero"`
+	Token wire.Opt[string] `json:"token,omitzero" jsonschema:"minLength=1"`
 }
 
 // Which tokens to revoke.
 type DeviceTokenRevokeParams struct {
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 
 	// Role of the token: operator or node.
-	Role string `json:"role"`
+	Role string `json:"role" jsonschema:"minLength=1"`
 }
 
 // The tokens are no longer valid, and connections that used them are closed. The role stays
 // approved: the gateway's secret brings the device a new token.
 type DeviceTokenRevokeResult struct {
 	// Id of the device: SHA-256 of its public key in lower-case hex.
-	DeviceID string `json:"deviceId"`
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 
 	// When, in milliseconds since 1970.
-	RevokedAtMs int64 `json:"revokedAtMs"`
+	RevokedAtMs int64 `json:"revokedAtMs" jsonschema:"minimum=0"`
 
 	// Role of the token: operator or node.
-	Role string `json:"role"`
+	Role string `json:"role" jsonschema:"minLength=1"`
 }
 
 // MethodDevicePairApprove describes device.pair.approve: Grants what a device asks for, if the caller holds all of it.

@@ -702,7 +702,7 @@ func (v *PairedDevice) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Tokens = make([]DeviceToken, 0, d.Hint(64))
+			v.Tokens = make([]DeviceToken, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Tokens = append(v.Tokens, *new(DeviceToken))
 				if !v.Tokens[len(v.Tokens)-1].decode(d) {
@@ -894,7 +894,7 @@ func (v *DevicePairListResult) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Pending = make([]DevicePairRequestedEvent, 0, d.Hint(64))
+			v.Pending = make([]DevicePairRequestedEvent, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Pending = append(v.Pending, *new(DevicePairRequestedEvent))
 				if !v.Pending[len(v.Pending)-1].decode(d) {
@@ -912,7 +912,7 @@ func (v *DevicePairListResult) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Paired = make([]PairedDevice, 0, d.Hint(64))
+			v.Paired = make([]PairedDevice, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Paired = append(v.Paired, *new(PairedDevice))
 				if !v.Paired[len(v.Paired)-1].decode(d) {

@@ -10,17 +10,17 @@ import (
 type RequestFrame struct {
 	// The client's own name for this request; the response repeats it. Unique among
 	// the requests in flight on the connection.
-	ID string `json:"id"`
+	ID string `json:"id" jsonschema:"minLength=1"`
 
 	// Name of the method, such as chat.send. hello-ok lists most of them; an unlisted
 	// one may still work.
-	Method string `json:"method"`
+	Method string `json:"method" jsonschema:"minLength=1"`
 
 	// The method's params. Absent counts as an empty object.
 	Params wire.Raw `json:"params,omitzero"`
 
 	// Tells the three kinds of frame apart.
-	Type string `json:"type"`
+	Type string `json:"type" jsonschema:"enum=req"`
 }
 
 // The gateway's answer to one request. A method that answers twice sends two of them with the same
@@ -40,13 +40,13 @@ type ResponseFrame struct {
 	Payload wire.Raw `json:"payload,omitzero"`
 
 	// Tells the three kinds of frame apart.
-	Type string `json:"type"`
+	Type string `json:"type" jsonschema:"enum=res"`
 }
 
 // Something that happened, sent without being asked for.
 type EventFrame struct {
 	// Name of the event, such as chat.
-	Event string `json:"event"`
+	Event string `json:"event" jsonschema:"minLength=1"`
 
 	// The event's payload.
 	Payload wire.Raw `json:"payload,omitzero"`
@@ -54,13 +54,13 @@ type EventFrame struct {
 	// Counts the events of the connection's audience class without a gap. A missing
 	// number means that an event was lost and state should be read anew. Events aimed
 	// at single connections carry none.
-	Seq wire.Opt[int64] `json:"seq,omitzero"`
+	Seq wire.Opt[int64] `json:"seq,omitzero" jsonschema:"minimum=0"`
 
 	// Only presence and health carry it: the versions after the change.
 	StateVersion wire.Opt[StateVersion] `json:"stateVersion,omitzero"`
 
 	// Tells the three kinds of frame apart.
-	Type string `json:"type"`
+	Type string `json:"type" jsonschema:"enum=event"`
 }
 
 // Any frame, in either direction: one JSON object in one WebSocket message.
@@ -77,17 +77,17 @@ type GatewayFrame struct {
 // Why a request was refused or failed.
 type ErrorShape struct {
 	// One of the codes of errors.json.
-	Code string `json:"code"`
+	Code string `json:"code" jsonschema:"minLength=1"`
 
 	// Facts for programs; an ErrorDetails wherever this gateway writes it.
 	Details wire.Raw `json:"details,omitzero"`
 
 	// For people. A few clients look for known words in it, so that existing texts
 	// stay as they are.
-	Message string `json:"message"`
+	Message string `json:"message" jsonschema:"minLength=1"`
 
 	// How long to wait before a retry, in milliseconds.
-	RetryAfterMs wire.Opt[int64] `json:"retryAfterMs,omitzero"`
+	RetryAfterMs wire.Opt[int64] `json:"retryAfterMs,omitzero" jsonschema:"minimum=0"`
 
 	// Whether the same request may succeed later without a change. Absent: nothing is
 	// known.
@@ -97,47 +97,47 @@ type ErrorShape struct {
 // What this gateway puts into error.details. Which members are present depends on code.
 type ErrorDetails struct {
 	// The finer code: one of the x-details of errors.json.
-	Code wire.Opt[string] `json:"code,omitzero"`
+	Code wire.Opt[string] `json:"code,omitzero" jsonschema:"minLength=1"`
 
 	// With INTERNAL: finds the whole story in the gateway's log.
-	ErrorID wire.Opt[string] `json:"errorId,omitzero"`
+	ErrorID wire.Opt[string] `json:"errorId,omitzero" jsonschema:"minLength=1"`
 
 	// With PROTOCOL_MISMATCH: the version this gateway speaks.
-	ExpectedProtocol wire.Opt[int64] `json:"expectedProtocol,omitzero"`
+	ExpectedProtocol wire.Opt[int64] `json:"expectedProtocol,omitzero" jsonschema:"minimum=1"`
 
 	// With HOST_NOT_ALLOWED: the Host header that was refused.
-	Host wire.Opt[string] `json:"host,omitzero"`
+	Host wire.Opt[string] `json:"host,omitzero" jsonschema:"minLength=1"`
 
 	// With RATE_LIMITED and TOO_MANY_REQUESTS: the limit that was met, for people.
-	Limit wire.Opt[string] `json:"limit,omitzero"`
+	Limit wire.Opt[string] `json:"limit,omitzero" jsonschema:"minLength=1"`
 
 	// The method that was refused.
-	Method wire.Opt[string] `json:"method,omitzero"`
+	Method wire.Opt[string] `json:"method,omitzero" jsonschema:"minLength=1"`
 
 	// With ORIGIN_NOT_ALLOWED: the Origin header that was refused.
-	Origin wire.Opt[string] `json:"origin,omitzero"`
+	Origin wire.Opt[string] `json:"origin,omitzero" jsonschema:"minLength=1"`
 
 	// What a program should do about it, in a word that does not change.
-	RecommendedNextStep wire.Opt[string] `json:"recommendedNextStep,omitzero"`
+	RecommendedNextStep wire.Opt[string] `json:"recommendedNextStep,omitzero" jsonschema:"minLength=1"`
 
 	// With PAIRING_REQUIRED: the request that an operator has to approve.
-	RequestID wire.Opt[string] `json:"requestId,omitzero"`
+	RequestID wire.Opt[string] `json:"requestId,omitzero" jsonschema:"minLength=1"`
 
 	// With ROLE_UNAUTHORIZED: the role of the connection.
-	Role wire.Opt[string] `json:"role,omitzero"`
+	Role wire.Opt[string] `json:"role,omitzero" jsonschema:"minLength=1"`
 
 	// With MISSING_SCOPE: the scope that the connection lacks.
-	Scope wire.Opt[string] `json:"scope,omitzero"`
+	Scope wire.Opt[string] `json:"scope,omitzero" jsonschema:"minLength=1"`
 }
 
 // Counters of the two states that clients mirror. Both start at 1 with the process and grow with
 // every change.
 type StateVersion struct {
 	// Grows with every refresh of the health summary.
-	Health int64 `json:"health"`
+	Health int64 `json:"health" jsonschema:"minimum=0"`
 
 	// Grows when a tracked client comes, goes or reports itself.
-	Presence int64 `json:"presence"`
+	Presence int64 `json:"presence" jsonschema:"minimum=0"`
 }
 
 // Which program connects. The list is closed; the names of both product families are accepted.
@@ -188,51 +188,51 @@ const (
 // What the client says of itself. Nothing in it is proven.
 type ConnectClient struct {
 	// Kind of machine, such as iPhone.
-	DeviceFamily wire.Opt[string] `json:"deviceFamily,omitzero"`
+	DeviceFamily wire.Opt[string] `json:"deviceFamily,omitzero" jsonschema:"minLength=1"`
 
 	// Name for people, shown in presence instead of the id.
-	DisplayName wire.Opt[string] `json:"displayName,omitzero"`
+	DisplayName wire.Opt[string] `json:"displayName,omitzero" jsonschema:"minLength=1"`
 
 	// Which program this is. Part of the signed text.
 	ID GatewayClientId `json:"id"`
 
 	// Stable id of this installation. Keys the presence entry when there is no
 	// device.
-	InstanceID wire.Opt[string] `json:"instanceId,omitzero"`
+	InstanceID wire.Opt[string] `json:"instanceId,omitzero" jsonschema:"minLength=1"`
 
 	// How the program uses the connection. Part of the signed text.
 	Mode GatewayClientMode `json:"mode"`
 
 	// Hardware model, such as iPhone16,1.
-	ModelIdentifier wire.Opt[string] `json:"modelIdentifier,omitzero"`
+	ModelIdentifier wire.Opt[string] `json:"modelIdentifier,omitzero" jsonschema:"minLength=1"`
 
 	// Operating system, such as linux or iOS 18.3. For a node it selects the commands
 	// that may be run there.
-	Platform string `json:"platform"`
+	Platform string `json:"platform" jsonschema:"minLength=1"`
 
 	// The program's version.
-	Version string `json:"version"`
+	Version string `json:"version" jsonschema:"minLength=1"`
 }
 
 // Proof of the device: a signature over the connection's challenge.
 type ConnectDevice struct {
 	// Lower-case hex of the SHA-256 of the raw public key.
-	ID string `json:"id"`
+	ID string `json:"id" jsonschema:"minLength=1"`
 
 	// The nonce of this connection's connect.challenge.
-	Nonce wire.Opt[string] `json:"nonce,omitzero"`
+	Nonce wire.Opt[string] `json:"nonce,omitzero" jsonschema:"minLength=1"`
 
 	// Raw 32 bytes of the Ed25519 public key in base64url without padding.
 	// Small-order and non-canonical keys are refused.
-	PublicKey string `json:"publicKey"`
+	PublicKey string `json:"publicKey" jsonschema:"minLength=1"`
 
 	// Ed25519 signature in base64url without padding, over
 	// v2|deviceId|client.id|client.mode|role|scopes joined by
 	// commas|signedAt|auth.token|nonce.
-	Signature string `json:"signature"`
+	Signature string `json:"signature" jsonschema:"minLength=1"`
 
 	// When it was signed, in milliseconds since 1970. May be off by 600 s.
-	SignedAt int64 `json:"signedAt"`
+	SignedAt int64 `json:"signedAt" jsonschema:"minimum=0"`
 }
 
 // Secrets that prove the right to connect.
@@ -251,14 +251,14 @@ type ConnectParams struct {
 	Auth wire.Opt[ConnectAuth] `json:"auth,omitzero"`
 
 	// Capabilities of the client, such as tool-events. Absent means none.
-	Caps []string `json:"caps,omitzero"`
+	Caps []string `json:"caps,omitzero" jsonschema:"minLength=1"`
 
 	// Who connects.
 	Client ConnectClient `json:"client"`
 
 	// With role node: the commands this node can run. Those that its platform may not
 	// run are left out.
-	Commands []string `json:"commands,omitzero"`
+	Commands []string `json:"commands,omitzero" jsonschema:"minLength=1"`
 
 	// Who the device is. Without it a connection by secret keeps no scopes.
 	Device wire.Opt[ConnectDevice] `json:"device,omitzero"`
@@ -267,10 +267,10 @@ type ConnectParams struct {
 	Locale wire.Opt[string] `json:"locale,omitzero"`
 
 	// Newest protocol version the client speaks. The range must contain 3.
-	MaxProtocol int64 `json:"maxProtocol"`
+	MaxProtocol int64 `json:"maxProtocol" jsonschema:"minimum=1"`
 
 	// Oldest protocol version the client speaks.
-	MinProtocol int64 `json:"minProtocol"`
+	MinProtocol int64 `json:"minProtocol" jsonschema:"minimum=1"`
 
 	// With role node: the PATH that its commands run with.
 	PathEnv wire.Opt[string] `json:"pathEnv,omitzero"`
@@ -279,11 +279,11 @@ type ConnectParams struct {
 	Permissions map[string]bool `json:"permissions,omitzero"`
 
 	// operator or node. Absent means operator.
-	Role wire.Opt[string] `json:"role,omitzero"`
+	Role wire.Opt[string] `json:"role,omitzero" jsonschema:"minLength=1"`
 
 	// The operator scopes asked for, in the order in which they were signed. Absent
 	// means none, and none means that even health is refused.
-	Scopes []string `json:"scopes,omitzero"`
+	Scopes []string `json:"scopes,omitzero" jsonschema:"minLength=1"`
 
 	// The browser's own description, for the log.
 	UserAgent wire.Opt[string] `json:"userAgent,omitzero"`
@@ -292,36 +292,36 @@ type ConnectParams struct {
 // The first frame of every connection: what the device has to sign.
 type ConnectChallengeEvent struct {
 	// A fresh UUID, good for this connection only.
-	Nonce string `json:"nonce"`
+	Nonce string `json:"nonce" jsonschema:"minLength=1"`
 
 	// The gateway's clock, in milliseconds since 1970. A device whose clock is wrong
 	// may sign this instead of its own.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // Who answers.
 type HelloServer struct {
 	// The commit it was built from.
-	Commit wire.Opt[string] `json:"commit,omitzero"`
+	Commit wire.Opt[string] `json:"commit,omitzero" jsonschema:"minLength=1"`
 
 	// The gateway's id of this connection, a UUID. Its log speaks of the connection
 	// by this id.
-	ConnID string `json:"connId"`
+	ConnID string `json:"connId" jsonschema:"minLength=1"`
 
 	// Host name of the gateway's machine.
-	Host wire.Opt[string] `json:"host,omitzero"`
+	Host wire.Opt[string] `json:"host,omitzero" jsonschema:"minLength=1"`
 
 	// The gateway's version, or dev.
-	Version string `json:"version"`
+	Version string `json:"version" jsonschema:"minLength=1"`
 }
 
 // What this gateway offers. Advice, not a fence: unlisted methods exist.
 type HelloFeatures struct {
 	// Names of the events that can occur.
-	Events []string `json:"events"`
+	Events []string `json:"events" jsonschema:"minLength=1"`
 
 	// Names of the methods that have a handler.
-	Methods []string `json:"methods"`
+	Methods []string `json:"methods" jsonschema:"minLength=1"`
 }
 
 // How the gateway checks secrets. This gateway has no mode none; the name is there for gateways
@@ -338,29 +338,29 @@ const (
 // The names a client needs to address the main conversation.
 type SessionDefaults struct {
 	// Agent that is meant when a request names none.
-	DefaultAgentID string `json:"defaultAgentId"`
+	DefaultAgentID string `json:"defaultAgentId" jsonschema:"minLength=1"`
 
 	// Short name of the main session, such as main.
-	MainKey string `json:"mainKey"`
+	MainKey string `json:"mainKey" jsonschema:"minLength=1"`
 
 	// Canonical key of the main session, such as agent:main:main. Clients treat both
 	// names as one conversation.
-	MainSessionKey string `json:"mainSessionKey"`
+	MainSessionKey string `json:"mainSessionKey" jsonschema:"minLength=1"`
 
 	// per-sender: one main session for each agent; global: one for all.
-	Scope wire.Opt[string] `json:"scope,omitzero"`
+	Scope wire.Opt[string] `json:"scope,omitzero" jsonschema:"minLength=1"`
 }
 
 // A newer release of the gateway exists.
 type UpdateAvailable struct {
 	// Release channel that was asked, such as latest.
-	Channel string `json:"channel"`
+	Channel string `json:"channel" jsonschema:"minLength=1"`
 
 	// The version that runs.
-	CurrentVersion string `json:"currentVersion"`
+	CurrentVersion string `json:"currentVersion" jsonschema:"minLength=1"`
 
 	// The newest version of the channel.
-	LatestVersion string `json:"latestVersion"`
+	LatestVersion string `json:"latestVersion" jsonschema:"minLength=1"`
 }
 
 // State at the moment of the handshake, so that a client can draw its first picture without
@@ -370,7 +370,7 @@ type Snapshot struct {
 	AuthMode wire.Opt[AuthMode] `json:"authMode,omitzero"`
 
 	// Path of the configuration file on the gateway's host.
-	ConfigPath wire.Opt[string] `json:"configPath,omitzero"`
+	ConfigPath wire.Opt[string] `json:"configPath,omitzero" jsonschema:"minLength=1"`
 
 	// The last HealthSummary, or {} for a connection that may not read it.
 	Health wire.Raw `json:"health"`
@@ -382,7 +382,7 @@ type Snapshot struct {
 	SessionDefaults wire.Opt[SessionDefaults] `json:"sessionDefaults,omitzero"`
 
 	// Directory that holds the gateway's state.
-	StateDir wire.Opt[string] `json:"stateDir,omitzero"`
+	StateDir wire.Opt[string] `json:"stateDir,omitzero" jsonschema:"minLength=1"`
 
 	// Versions of presence and health as given here.
 	StateVersion StateVersion `json:"stateVersion"`
@@ -391,38 +391,38 @@ type Snapshot struct {
 	UpdateAvailable wire.Opt[UpdateAvailable] `json:"updateAvailable,omitzero"`
 
 	// How long the gateway has been running, in milliseconds.
-	UptimeMs int64 `json:"uptimeMs"`
+	UptimeMs int64 `json:"uptimeMs" jsonschema:"minimum=0"`
 }
 
 // A device token for later connects. Clients overwrite what they had stored.
 type HelloAuth struct {
 	// 43 characters of base64url; shown here and kept by the gateway only as a hash.
-	DeviceToken string `json:"deviceToken"`
+	DeviceToken string `json:"deviceToken" jsonschema:"minLength=1"`
 
 	// When the token was made, in milliseconds since 1970.
-	IssuedAtMs wire.Opt[int64] `json:"issuedAtMs,omitzero"`
+	IssuedAtMs wire.Opt[int64] `json:"issuedAtMs,omitzero" jsonschema:"minimum=0"`
 
 	// The role the token is good for.
-	Role string `json:"role"`
+	Role string `json:"role" jsonschema:"minLength=1"`
 
 	// All scopes approved for the device in this role. This connection keeps those it
 	// asked for.
-	Scopes []string `json:"scopes"`
+	Scopes []string `json:"scopes" jsonschema:"minLength=1"`
 }
 
 // Limits of the connection.
 type HelloPolicy struct {
 	// How much may wait for a slow reader, in bytes. More closes the connection with
 	// 1008 slow consumer.
-	MaxBufferedBytes int64 `json:"maxBufferedBytes"`
+	MaxBufferedBytes int64 `json:"maxBufferedBytes" jsonschema:"minimum=1"`
 
 	// Largest frame the gateway accepts, in bytes. A larger one closes the connection
 	// with 1009.
-	MaxPayload int64 `json:"maxPayload"`
+	MaxPayload int64 `json:"maxPayload" jsonschema:"minimum=1"`
 
 	// Time between tick events, in milliseconds. Two missed ticks mean that the
 	// connection is dead.
-	TickIntervalMs int64 `json:"tickIntervalMs"`
+	TickIntervalMs int64 `json:"tickIntervalMs" jsonschema:"minimum=1"`
 }
 
 // The result of connect. Some clients decode it strictly: required members must be there with the
@@ -432,7 +432,7 @@ type HelloOk struct {
 	Auth wire.Opt[HelloAuth] `json:"auth,omitzero"`
 
 	// Base URL of the canvas host, where there is one.
-	CanvasHostURL wire.Opt[string] `json:"canvasHostUrl,omitzero"`
+	CanvasHostURL wire.Opt[string] `json:"canvasHostUrl,omitzero" jsonschema:"minLength=1"`
 
 	// What the gateway offers.
 	Features HelloFeatures `json:"features"`
@@ -441,7 +441,7 @@ type HelloOk struct {
 	Policy HelloPolicy `json:"policy"`
 
 	// The protocol version of the connection.
-	Protocol int64 `json:"protocol"`
+	Protocol int64 `json:"protocol" jsonschema:"minimum=1"`
 
 	// Who answers.
 	Server HelloServer `json:"server"`
@@ -450,23 +450,23 @@ type HelloOk struct {
 	Snapshot Snapshot `json:"snapshot"`
 
 	// Names this payload.
-	Type string `json:"type"`
+	Type string `json:"type" jsonschema:"enum=hello-ok"`
 }
 
 // A sign of life, every policy.tickIntervalMs.
 type TickEvent struct {
 	// The gateway's clock, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // The gateway is about to stop. Every connection is then closed with 1012 service restart.
 type ShutdownEvent struct {
 	// gateway stopping, gateway restarting, or another short phrase.
-	Reason string `json:"reason"`
+	Reason string `json:"reason" jsonschema:"minLength=1"`
 
 	// When it expects to be back, in milliseconds from now; null when it will not
 	// come back by itself.
-	RestartExpectedMs wire.OptNull[int64] `json:"restartExpectedMs,omitzero"`
+	RestartExpectedMs wire.OptNull[int64] `json:"restartExpectedMs,omitzero" jsonschema:"minimum=0"`
 }
 
 // MethodConnect describes connect: Opens the session of a connection; legal only as its first request.

@@ -2139,7 +2139,7 @@ func (v *Snapshot) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Presence = make([]PresenceEntry, 0, d.Hint(64))
+			v.Presence = make([]PresenceEntry, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Presence = append(v.Presence, *new(PresenceEntry))
 				if !v.Presence[len(v.Presence)-1].decode(d) {

@@ -18,19 +18,19 @@ type HealthParams struct {
 // A session that was used lately.
 type HealthRecentSession struct {
 	// Milliseconds since then; null when never.
-	Age wire.Null[int64] `json:"age"`
+	Age wire.Null[int64] `json:"age" jsonschema:"minimum=0"`
 
 	// Canonical session key.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// When it last changed, in milliseconds since 1970; null when never.
-	UpdatedAt wire.Null[int64] `json:"updatedAt"`
+	UpdatedAt wire.Null[int64] `json:"updatedAt" jsonschema:"minimum=0"`
 }
 
 // The session store in short.
 type HealthSessions struct {
 	// How many there are.
-	Count int64 `json:"count"`
+	Count int64 `json:"count" jsonschema:"minimum=0"`
 
 	// Where the sessions are kept.
 	Path string `json:"path"`
@@ -42,28 +42,28 @@ type HealthSessions struct {
 // How an agent wakes by itself.
 type HealthHeartbeat struct {
 	// An answer this short counts as nothing to say.
-	AckMaxChars int64 `json:"ackMaxChars"`
+	AckMaxChars int64 `json:"ackMaxChars" jsonschema:"minimum=0"`
 
 	// Whether it wakes at all.
 	Enabled bool `json:"enabled"`
 
 	// The interval as configured, such as 30m, or disabled.
-	Every string `json:"every"`
+	Every string `json:"every" jsonschema:"minLength=1"`
 
 	// The interval in milliseconds; null when disabled.
-	EveryMs wire.Null[int64] `json:"everyMs"`
+	EveryMs wire.Null[int64] `json:"everyMs" jsonschema:"minimum=0"`
 
 	// What it is told when it wakes.
 	Prompt string `json:"prompt"`
 
 	// Where its words go: last, none, or a channel.
-	Target string `json:"target"`
+	Target string `json:"target" jsonschema:"minLength=1"`
 }
 
 // One agent in the health summary.
 type HealthAgent struct {
 	// The agent's id.
-	AgentID string `json:"agentId"`
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
 
 	// How it wakes by itself.
 	Heartbeat HealthHeartbeat `json:"heartbeat"`
@@ -72,7 +72,7 @@ type HealthAgent struct {
 	IsDefault bool `json:"isDefault"`
 
 	// Its name for people.
-	Name wire.Opt[string] `json:"name,omitzero"`
+	Name wire.Opt[string] `json:"name,omitzero" jsonschema:"minLength=1"`
 
 	// Its sessions.
 	Sessions HealthSessions `json:"sessions"`
@@ -88,28 +88,28 @@ type HealthSummary struct {
 	ChannelLabels map[string]string `json:"channelLabels"`
 
 	// Channel ids in the order in which to show them.
-	ChannelOrder []string `json:"channelOrder"`
+	ChannelOrder []string `json:"channelOrder" jsonschema:"minLength=1"`
 
 	// State of each messaging channel, by channel id.
 	Channels wire.Object `json:"channels"`
 
 	// Agent that is meant when a request names none.
-	DefaultAgentID string `json:"defaultAgentId"`
+	DefaultAgentID string `json:"defaultAgentId" jsonschema:"minLength=1"`
 
 	// How long the look took, in milliseconds.
-	DurationMs int64 `json:"durationMs"`
+	DurationMs int64 `json:"durationMs" jsonschema:"minimum=0"`
 
 	// Interval of the default agent's heartbeat, in seconds; 0 when disabled.
-	HeartbeatSeconds int64 `json:"heartbeatSeconds"`
+	HeartbeatSeconds int64 `json:"heartbeatSeconds" jsonschema:"minimum=0"`
 
 	// Always true: a gateway that answers is alive.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 
 	// Sessions of the default agent.
 	Sessions HealthSessions `json:"sessions"`
 
 	// When it was taken, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // No params. Anything sent is ignored.
@@ -118,16 +118,16 @@ type StatusParams struct{}
 // An agent's heartbeat in short.
 type StatusHeartbeatAgent struct {
 	// The agent's id.
-	AgentID string `json:"agentId"`
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
 
 	// Whether it wakes by itself.
 	Enabled bool `json:"enabled"`
 
 	// The interval as configured, such as 30m, or disabled.
-	Every string `json:"every"`
+	Every string `json:"every" jsonschema:"minLength=1"`
 
 	// The interval in milliseconds; null when disabled.
-	EveryMs wire.Null[int64] `json:"everyMs"`
+	EveryMs wire.Null[int64] `json:"everyMs" jsonschema:"minimum=0"`
 }
 
 // Heartbeats of all agents.
@@ -136,13 +136,13 @@ type StatusHeartbeat struct {
 	Agents []StatusHeartbeatAgent `json:"agents"`
 
 	// Agent that is meant when a request names none.
-	DefaultAgentID string `json:"defaultAgentId"`
+	DefaultAgentID string `json:"defaultAgentId" jsonschema:"minLength=1"`
 }
 
 // What a session uses unless it says otherwise.
 type StatusSessionDefaults struct {
 	// Size of its context window in tokens; null when unknown.
-	ContextTokens wire.Null[int64] `json:"contextTokens"`
+	ContextTokens wire.Null[int64] `json:"contextTokens" jsonschema:"minimum=0"`
 
 	// The model; null when none is configured.
 	Model wire.Null[string] `json:"model"`
@@ -154,26 +154,26 @@ type StatusSession struct {
 	AbortedLastRun wire.Opt[bool] `json:"abortedLastRun,omitzero"`
 
 	// Milliseconds since then; null when never.
-	Age wire.Null[int64] `json:"age"`
+	Age wire.Null[int64] `json:"age" jsonschema:"minimum=0"`
 
 	// The agent it belongs to.
-	AgentID wire.Opt[string] `json:"agentId,omitzero"`
+	AgentID wire.Opt[string] `json:"agentId,omitzero" jsonschema:"minLength=1"`
 
 	// Size of the context window in tokens; null when unknown.
-	ContextTokens wire.Null[int64] `json:"contextTokens"`
+	ContextTokens wire.Null[int64] `json:"contextTokens" jsonschema:"minimum=0"`
 
 	// Whether elevated commands are allowed.
-	ElevatedLevel wire.Opt[string] `json:"elevatedLevel,omitzero"`
+	ElevatedLevel wire.Opt[string] `json:"elevatedLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Short words for people: id:<sessionId>, system, aborted, think:low and the
 	// like.
-	Flags []string `json:"flags"`
+	Flags []string `json:"flags" jsonschema:"minLength=1"`
 
 	// Prompt tokens of the last run.
-	InputTokens wire.Opt[int64] `json:"inputTokens,omitzero"`
+	InputTokens wire.Opt[int64] `json:"inputTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Canonical session key.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// What kind of conversation it is.
 	Kind SessionKind `json:"kind"`
@@ -182,46 +182,46 @@ type StatusSession struct {
 	Model wire.Null[string] `json:"model"`
 
 	// Answer tokens of the last run.
-	OutputTokens wire.Opt[int64] `json:"outputTokens,omitzero"`
+	OutputTokens wire.Opt[int64] `json:"outputTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Share of the context window that is used, in percent; null when unknown.
-	PercentUsed wire.OptNull[int64] `json:"percentUsed,omitzero"`
+	PercentUsed wire.OptNull[int64] `json:"percentUsed,omitzero" jsonschema:"minimum=0"`
 
 	// Whether reasoning is shown.
-	ReasoningLevel wire.Opt[string] `json:"reasoningLevel,omitzero"`
+	ReasoningLevel wire.Opt[string] `json:"reasoningLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Tokens left in the context window; null when unknown.
-	RemainingTokens wire.OptNull[int64] `json:"remainingTokens,omitzero"`
+	RemainingTokens wire.OptNull[int64] `json:"remainingTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Id of the transcript it writes to now, a UUID.
-	SessionID wire.Opt[string] `json:"sessionId,omitzero"`
+	SessionID wire.Opt[string] `json:"sessionId,omitzero" jsonschema:"minLength=1"`
 
 	// Whether the system prompt has been sent.
 	SystemSent wire.Opt[bool] `json:"systemSent,omitzero"`
 
 	// How much the model is asked to think.
-	ThinkingLevel wire.Opt[string] `json:"thinkingLevel,omitzero"`
+	ThinkingLevel wire.Opt[string] `json:"thinkingLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Tokens of the context now; null when unknown.
-	TotalTokens wire.OptNull[int64] `json:"totalTokens,omitzero"`
+	TotalTokens wire.OptNull[int64] `json:"totalTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Whether totalTokens comes from the last run.
 	TotalTokensFresh wire.Opt[bool] `json:"totalTokensFresh,omitzero"`
 
 	// When it last changed, in milliseconds since 1970; null when never.
-	UpdatedAt wire.Null[int64] `json:"updatedAt"`
+	UpdatedAt wire.Null[int64] `json:"updatedAt" jsonschema:"minimum=0"`
 
 	// How much of the agent's work is shown.
-	VerboseLevel wire.Opt[string] `json:"verboseLevel,omitzero"`
+	VerboseLevel wire.Opt[string] `json:"verboseLevel,omitzero" jsonschema:"minLength=1"`
 }
 
 // Sessions of one agent.
 type StatusAgentSessions struct {
 	// The agent's id.
-	AgentID string `json:"agentId"`
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
 
 	// How many there are.
-	Count int64 `json:"count"`
+	Count int64 `json:"count" jsonschema:"minimum=0"`
 
 	// Where the sessions are kept; empty without operator.admin.
 	Path string `json:"path"`
@@ -236,7 +236,7 @@ type StatusSessions struct {
 	ByAgent []StatusAgentSessions `json:"byAgent"`
 
 	// How many there are.
-	Count int64 `json:"count"`
+	Count int64 `json:"count" jsonschema:"minimum=0"`
 
 	// What a session uses unless it says otherwise.
 	Defaults StatusSessionDefaults `json:"defaults"`
@@ -293,7 +293,7 @@ type HeartbeatEvent struct {
 	Channel wire.Opt[string] `json:"channel,omitzero"`
 
 	// How long it took, in milliseconds.
-	DurationMs wire.Opt[float64] `json:"durationMs,omitzero"`
+	DurationMs wire.Opt[float64] `json:"durationMs,omitzero" jsonschema:"minimum=0"`
 
 	// Whether it sent media.
 	HasMedia wire.Opt[bool] `json:"hasMedia,omitzero"`
@@ -317,7 +317,7 @@ type HeartbeatEvent struct {
 	To wire.Opt[string] `json:"to,omitzero"`
 
 	// When it ended, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // No params. Anything sent is ignored.
@@ -340,7 +340,7 @@ type SetHeartbeatsResult struct {
 	Enabled bool `json:"enabled"`
 
 	// Always true: a refusal is an error response.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 }
 
 // MethodHealth describes health: Health summary from the cache, or after a fresh look with probe; each fresh look is also

@@ -287,7 +287,7 @@ func (v *HealthSessions) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Recent = make([]HealthRecentSession, 0, d.Hint(64))
+			v.Recent = make([]HealthRecentSession, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Recent = append(v.Recent, *new(HealthRecentSession))
 				if !v.Recent[len(v.Recent)-1].decode(d) {
@@ -695,7 +695,7 @@ func (v *HealthSummary) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Agents = make([]HealthAgent, 0, d.Hint(64))
+			v.Agents = make([]HealthAgent, 0, d.HintObjects(3, 64))
 			for d.Element() {
 				v.Agents = append(v.Agents, *new(HealthAgent))
 				if !v.Agents[len(v.Agents)-1].decode(d) {
@@ -1001,7 +1001,7 @@ func (v *StatusHeartbeat) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Agents = make([]StatusHeartbeatAgent, 0, d.Hint(64))
+			v.Agents = make([]StatusHeartbeatAgent, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Agents = append(v.Agents, *new(StatusHeartbeatAgent))
 				if !v.Agents[len(v.Agents)-1].decode(d) {
@@ -1578,7 +1578,7 @@ func (v *StatusAgentSessions) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Recent = make([]StatusSession, 0, d.Hint(64))
+			v.Recent = make([]StatusSession, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Recent = append(v.Recent, *new(StatusSession))
 				if !v.Recent[len(v.Recent)-1].decode(d) {
@@ -1702,7 +1702,7 @@ func (v *StatusSessions) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Recent = make([]StatusSession, 0, d.Hint(64))
+			v.Recent = make([]StatusSession, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Recent = append(v.Recent, *new(StatusSession))
 				if !v.Recent[len(v.Recent)-1].decode(d) {
@@ -1720,7 +1720,7 @@ func (v *StatusSessions) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.ByAgent = make([]StatusAgentSessions, 0, d.Hint(64))
+			v.ByAgent = make([]StatusAgentSessions, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.ByAgent = append(v.ByAgent, *new(StatusAgentSessions))
 				if !v.ByAgent[len(v.ByAgent)-1].decode(d) {

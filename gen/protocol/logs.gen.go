@@ -11,22 +11,22 @@ import (
 // Where to read on.
 type LogsTailParams struct {
 	// The cursor of the last answer. Absent: the end of the file.
-	Cursor wire.Opt[int64] `json:"cursor,omitzero"`
+	Cursor wire.Opt[int64] `json:"cursor,omitzero" jsonschema:"minimum=0"`
 
 	// How many lines at most. Default 500.
-	Limit wire.Opt[int64] `json:"limit,omitzero"`
+	Limit wire.Opt[int64] `json:"limit,omitzero" jsonschema:"minimum=1,maximum=5000"`
 
 	// How many bytes to read at most. Default 250000.
-	MaxBytes wire.Opt[int64] `json:"maxBytes,omitzero"`
+	MaxBytes wire.Opt[int64] `json:"maxBytes,omitzero" jsonschema:"minimum=1,maximum=1000000"`
 }
 
 // A piece of the log.
 type LogsTailResult struct {
 	// Where to read on: the size of the file in bytes.
-	Cursor int64 `json:"cursor"`
+	Cursor int64 `json:"cursor" jsonschema:"minimum=0"`
 
 	// Path of the log file on the gateway's host.
-	File string `json:"file"`
+	File string `json:"file" jsonschema:"minLength=1"`
 
 	// Whole lines, oldest first, one JSON object each.
 	Lines []string `json:"lines"`
@@ -36,7 +36,7 @@ type LogsTailResult struct {
 	Reset wire.Opt[bool] `json:"reset,omitzero"`
 
 	// The size of the file in bytes.
-	Size int64 `json:"size"`
+	Size int64 `json:"size" jsonschema:"minimum=0"`
 
 	// Whether lines were left out because of limit or maxBytes.
 	Truncated wire.Opt[bool] `json:"truncated,omitzero"`

@@ -11,19 +11,19 @@ import (
 // A model that a session can use.
 type ModelChoice struct {
 	// Size of its context window in tokens.
-	ContextWindow wire.Opt[int64] `json:"contextWindow,omitzero"`
+	ContextWindow wire.Opt[int64] `json:"contextWindow,omitzero" jsonschema:"minimum=1"`
 
 	// Its id at the provider.
-	ID string `json:"id"`
+	ID string `json:"id" jsonschema:"minLength=1"`
 
 	// What it can read: text, image.
-	Input []string `json:"input,omitzero"`
+	Input []string `json:"input,omitzero" jsonschema:"minLength=1"`
 
 	// Its name for people.
-	Name string `json:"name"`
+	Name string `json:"name" jsonschema:"minLength=1"`
 
 	// The provider.
-	Provider string `json:"provider"`
+	Provider string `json:"provider" jsonschema:"minLength=1"`
 
 	// Whether it can think before it answers.
 	Reasoning wire.Opt[bool] `json:"reasoning,omitzero"`

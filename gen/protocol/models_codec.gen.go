@@ -250,7 +250,7 @@ func (v *ModelsListResult) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Models = make([]ModelChoice, 0, d.Hint(64))
+			v.Models = make([]ModelChoice, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Models = append(v.Models, *new(ModelChoice))
 				if !v.Models[len(v.Models)-1].decode(d) {

@@ -12,53 +12,53 @@ import (
 // itself. Entries leave 5 minutes after their last news; at most 200 are kept.
 type PresenceEntry struct {
 	// Kind of machine, such as iPhone.
-	DeviceFamily wire.Opt[string] `json:"deviceFamily,omitzero"`
+	DeviceFamily wire.Opt[string] `json:"deviceFamily,omitzero" jsonschema:"minLength=1"`
 
 	// The verified device, where there is one.
-	DeviceID wire.Opt[string] `json:"deviceId,omitzero"`
+	DeviceID wire.Opt[string] `json:"deviceId,omitzero" jsonschema:"minLength=1"`
 
 	// Name for people: displayName, else the client id, else the host name.
-	Host wire.Opt[string] `json:"host,omitzero"`
+	Host wire.Opt[string] `json:"host,omitzero" jsonschema:"minLength=1"`
 
 	// Device id, else the installation id that the client gave.
-	InstanceID wire.Opt[string] `json:"instanceId,omitzero"`
+	InstanceID wire.Opt[string] `json:"instanceId,omitzero" jsonschema:"minLength=1"`
 
 	// Address for people; absent for clients on the gateway's own host.
-	IP wire.Opt[string] `json:"ip,omitzero"`
+	IP wire.Opt[string] `json:"ip,omitzero" jsonschema:"minLength=1"`
 
 	// Seconds since a person last touched the device.
-	LastInputSeconds wire.Opt[int64] `json:"lastInputSeconds,omitzero"`
+	LastInputSeconds wire.Opt[int64] `json:"lastInputSeconds,omitzero" jsonschema:"minimum=0"`
 
 	// gateway for the gateway itself, else the client's mode.
-	Mode wire.Opt[string] `json:"mode,omitzero"`
+	Mode wire.Opt[string] `json:"mode,omitzero" jsonschema:"minLength=1"`
 
 	// Hardware model or processor architecture.
-	ModelIdentifier wire.Opt[string] `json:"modelIdentifier,omitzero"`
+	ModelIdentifier wire.Opt[string] `json:"modelIdentifier,omitzero" jsonschema:"minLength=1"`
 
 	// Operating system, such as linux 6.8.0.
-	Platform wire.Opt[string] `json:"platform,omitzero"`
+	Platform wire.Opt[string] `json:"platform,omitzero" jsonschema:"minLength=1"`
 
 	// Why the entry was last written: self, connect, disconnect, or what a device
 	// reported.
-	Reason wire.Opt[string] `json:"reason,omitzero"`
+	Reason wire.Opt[string] `json:"reason,omitzero" jsonschema:"minLength=1"`
 
 	// Roles in which this party has connected.
-	Roles []string `json:"roles,omitzero"`
+	Roles []string `json:"roles,omitzero" jsonschema:"minLength=1"`
 
 	// Scopes it has held, over all its connections.
-	Scopes []string `json:"scopes,omitzero"`
+	Scopes []string `json:"scopes,omitzero" jsonschema:"minLength=1"`
 
 	// Free words that a device reported.
-	Tags []string `json:"tags,omitzero"`
+	Tags []string `json:"tags,omitzero" jsonschema:"minLength=1"`
 
 	// The entry as one line for people. Always present on entries of this gateway.
 	Text wire.Opt[string] `json:"text,omitzero"`
 
 	// When the entry was last written, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 
 	// Version of the program.
-	Version wire.Opt[string] `json:"version,omitzero"`
+	Version wire.Opt[string] `json:"version,omitzero" jsonschema:"minLength=1"`
 }
 
 // The whole list after a change. Sent when a tracked client leaves and after system-event, not on
@@ -127,7 +127,7 @@ type SystemEventParams struct {
 // The request was done and there is nothing to tell.
 type OkResult struct {
 	// Always true: a refusal is an error response.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 }
 
 // MethodSystemEvent describes system-event: Reports a device's presence or leaves a note for the agent's next run.

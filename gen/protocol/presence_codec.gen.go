@@ -369,7 +369,7 @@ func (v *PresenceEvent) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Presence = make([]PresenceEntry, 0, d.Hint(64))
+			v.Presence = make([]PresenceEntry, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Presence = append(v.Presence, *new(PresenceEntry))
 				if !v.Presence[len(v.Presence)-1].decode(d) {
@@ -516,7 +516,7 @@ func (v *SystemPresenceResult) decode(d *wire.Decoder) bool {
 	if !d.OpenArray() {
 		return false
 	}
-	x = make([]PresenceEntry, 0, d.Hint(64))
+	x = make([]PresenceEntry, 0, d.HintObjects(1, 64))
 	for d.Element() {
 		x = append(x, *new(PresenceEntry))
 		if !x[len(x)-1].decode(d) {

@@ -66,112 +66,112 @@ type SessionRow struct {
 	AbortedLastRun wire.Opt[bool] `json:"abortedLastRun,omitzero"`
 
 	// Channel it belongs to.
-	Channel wire.Opt[string] `json:"channel,omitzero"`
+	Channel wire.Opt[string] `json:"channel,omitzero" jsonschema:"minLength=1"`
 
 	// direct, group or channel.
-	ChatType wire.Opt[string] `json:"chatType,omitzero"`
+	ChatType wire.Opt[string] `json:"chatType,omitzero" jsonschema:"minLength=1"`
 
 	// Size of the model's context window in tokens.
-	ContextTokens wire.Opt[int64] `json:"contextTokens,omitzero"`
+	ContextTokens wire.Opt[int64] `json:"contextTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Where an answer goes by default.
 	DeliveryContext wire.Opt[SessionDeliveryContext] `json:"deliveryContext,omitzero"`
 
 	// Beginning of the first message, at most 60 characters. Only when asked for.
-	DerivedTitle wire.Opt[string] `json:"derivedTitle,omitzero"`
+	DerivedTitle wire.Opt[string] `json:"derivedTitle,omitzero" jsonschema:"minLength=1"`
 
 	// Name for people.
-	DisplayName wire.Opt[string] `json:"displayName,omitzero"`
+	DisplayName wire.Opt[string] `json:"displayName,omitzero" jsonschema:"minLength=1"`
 
 	// Whether elevated commands are allowed: off, on, ask, full.
-	ElevatedLevel wire.Opt[string] `json:"elevatedLevel,omitzero"`
+	ElevatedLevel wire.Opt[string] `json:"elevatedLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Room inside a group.
-	GroupChannel wire.Opt[string] `json:"groupChannel,omitzero"`
+	GroupChannel wire.Opt[string] `json:"groupChannel,omitzero" jsonschema:"minLength=1"`
 
 	// Prompt tokens of the last run.
-	InputTokens wire.Opt[int64] `json:"inputTokens,omitzero"`
+	InputTokens wire.Opt[int64] `json:"inputTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Canonical session key, such as agent:main:main.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// What kind of conversation it is.
 	Kind SessionKind `json:"kind"`
 
 	// Name given by patch; unique among the sessions.
-	Label wire.Opt[string] `json:"label,omitzero"`
+	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"minLength=1"`
 
 	// Account of the last message.
-	LastAccountID wire.Opt[string] `json:"lastAccountId,omitzero"`
+	LastAccountID wire.Opt[string] `json:"lastAccountId,omitzero" jsonschema:"minLength=1"`
 
 	// Channel of the last message.
-	LastChannel wire.Opt[string] `json:"lastChannel,omitzero"`
+	LastChannel wire.Opt[string] `json:"lastChannel,omitzero" jsonschema:"minLength=1"`
 
 	// Beginning of the last message. Only when asked for.
-	LastMessagePreview wire.Opt[string] `json:"lastMessagePreview,omitzero"`
+	LastMessagePreview wire.Opt[string] `json:"lastMessagePreview,omitzero" jsonschema:"minLength=1"`
 
 	// Address of the last message.
-	LastTo wire.Opt[string] `json:"lastTo,omitzero"`
+	LastTo wire.Opt[string] `json:"lastTo,omitzero" jsonschema:"minLength=1"`
 
 	// Model that answered last.
-	Model wire.Opt[string] `json:"model,omitzero"`
+	Model wire.Opt[string] `json:"model,omitzero" jsonschema:"minLength=1"`
 
 	// Provider of the model that answered last.
-	ModelProvider wire.Opt[string] `json:"modelProvider,omitzero"`
+	ModelProvider wire.Opt[string] `json:"modelProvider,omitzero" jsonschema:"minLength=1"`
 
 	// Where it came from.
 	Origin wire.Opt[SessionOrigin] `json:"origin,omitzero"`
 
 	// Answer tokens of the last run.
-	OutputTokens wire.Opt[int64] `json:"outputTokens,omitzero"`
+	OutputTokens wire.Opt[int64] `json:"outputTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Whether reasoning is shown: off, on, stream.
-	ReasoningLevel wire.Opt[string] `json:"reasoningLevel,omitzero"`
+	ReasoningLevel wire.Opt[string] `json:"reasoningLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Whether answers end with a usage line: off, tokens, full, on.
-	ResponseUsage wire.Opt[string] `json:"responseUsage,omitzero"`
+	ResponseUsage wire.Opt[string] `json:"responseUsage,omitzero" jsonschema:"minLength=1"`
 
 	// allow or deny: whether messages may start runs here.
-	SendPolicy wire.Opt[string] `json:"sendPolicy,omitzero"`
+	SendPolicy wire.Opt[string] `json:"sendPolicy,omitzero" jsonschema:"minLength=1"`
 
 	// Id of the transcript it writes to now, a UUID.
-	SessionID wire.Opt[string] `json:"sessionId,omitzero"`
+	SessionID wire.Opt[string] `json:"sessionId,omitzero" jsonschema:"minLength=1"`
 
 	// Workspace or guild of a group.
-	Space wire.Opt[string] `json:"space,omitzero"`
+	Space wire.Opt[string] `json:"space,omitzero" jsonschema:"minLength=1"`
 
 	// How deep in a chain of such sessions it is.
-	SpawnDepth wire.Opt[int64] `json:"spawnDepth,omitzero"`
+	SpawnDepth wire.Opt[int64] `json:"spawnDepth,omitzero" jsonschema:"minimum=0"`
 
 	// Key of the session that started this one.
-	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero"`
+	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero" jsonschema:"minLength=1"`
 
 	// Subject of a group.
-	Subject wire.Opt[string] `json:"subject,omitzero"`
+	Subject wire.Opt[string] `json:"subject,omitzero" jsonschema:"minLength=1"`
 
 	// Whether the system prompt has been sent.
 	SystemSent wire.Opt[bool] `json:"systemSent,omitzero"`
 
 	// How much the model is asked to think: off, minimal, low, medium, high.
-	ThinkingLevel wire.Opt[string] `json:"thinkingLevel,omitzero"`
+	ThinkingLevel wire.Opt[string] `json:"thinkingLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Tokens of the context after the last run.
-	TotalTokens wire.Opt[int64] `json:"totalTokens,omitzero"`
+	TotalTokens wire.Opt[int64] `json:"totalTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Whether totalTokens comes from the last run.
 	TotalTokensFresh wire.Opt[bool] `json:"totalTokensFresh,omitzero"`
 
 	// When it last changed, in milliseconds since 1970; null when never.
-	UpdatedAt wire.Null[int64] `json:"updatedAt"`
+	UpdatedAt wire.Null[int64] `json:"updatedAt" jsonschema:"minimum=0"`
 
 	// How much of the agent's work is shown: off, on, full.
-	VerboseLevel wire.Opt[string] `json:"verboseLevel,omitzero"`
+	VerboseLevel wire.Opt[string] `json:"verboseLevel,omitzero" jsonschema:"minLength=1"`
 }
 
 // What a session uses unless it says otherwise.
 type SessionListDefaults struct {
 	// Size of its context window in tokens; null when unknown.
-	ContextTokens wire.Null[int64] `json:"contextTokens"`
+	ContextTokens wire.Null[int64] `json:"contextTokens" jsonschema:"minimum=0"`
 
 	// The model; null when none is configured.
 	Model wire.Null[string] `json:"model"`
@@ -183,10 +183,10 @@ type SessionListDefaults struct {
 // Which sessions to list.
 type SessionsListParams struct {
 	// Only those that changed in the last so many minutes.
-	ActiveMinutes wire.Opt[int64] `json:"activeMinutes,omitzero"`
+	ActiveMinutes wire.Opt[int64] `json:"activeMinutes,omitzero" jsonschema:"minimum=1"`
 
 	// Only those of this agent.
-	AgentID wire.Opt[string] `json:"agentId,omitzero"`
+	AgentID wire.Opt[string] `json:"agentId,omitzero" jsonschema:"minLength=1"`
 
 	// Fill derivedTitle. Reads the transcripts, so it costs.
 	IncludeDerivedTitles wire.Opt[bool] `json:"includeDerivedTitles,omitzero"`
@@ -201,23 +201,23 @@ type SessionsListParams struct {
 	IncludeUnknown wire.Opt[bool] `json:"includeUnknown,omitzero"`
 
 	// Only the session of this label.
-	Label wire.Opt[string] `json:"label,omitzero"`
+	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"minLength=1,maxLength=64"`
 
 	// How many at most.
-	Limit wire.Opt[int64] `json:"limit,omitzero"`
+	Limit wire.Opt[int64] `json:"limit,omitzero" jsonschema:"minimum=1"`
 
 	// Only those whose name, label, subject, id or key contains this, whatever the
 	// case.
 	Search wire.Opt[string] `json:"search,omitzero"`
 
 	// Only those that this session started.
-	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero"`
+	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero" jsonschema:"minLength=1"`
 }
 
 // The sessions, newest first.
 type SessionsListResult struct {
 	// How many rows follow.
-	Count int64 `json:"count"`
+	Count int64 `json:"count" jsonschema:"minimum=0"`
 
 	// What a session uses unless it says otherwise.
 	Defaults SessionListDefaults `json:"defaults"`
@@ -229,19 +229,19 @@ type SessionsListResult struct {
 	Sessions []SessionRow `json:"sessions"`
 
 	// When the list was made, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // Which sessions to look into.
 type SessionsPreviewParams struct {
 	// Session keys in any spelling. At most 64 are answered.
-	Keys []string `json:"keys"`
+	Keys []string `json:"keys" jsonschema:"minItems=1,minLength=1"`
 
 	// How many messages of each at most. Default 12.
-	Limit wire.Opt[int64] `json:"limit,omitzero"`
+	Limit wire.Opt[int64] `json:"limit,omitzero" jsonschema:"minimum=1"`
 
 	// Where to cut each text. Default 240.
-	MaxChars wire.Opt[int64] `json:"maxChars,omitzero"`
+	MaxChars wire.Opt[int64] `json:"maxChars,omitzero" jsonschema:"minimum=20"`
 }
 
 // What was found: messages, a session without messages, no such session, or a transcript that
@@ -258,7 +258,7 @@ const (
 // One message in short.
 type SessionPreviewItem struct {
 	// Who spoke: user, assistant, tool, system or other.
-	Role string `json:"role"`
+	Role string `json:"role" jsonschema:"minLength=1"`
 
 	// The text, cut with an ellipsis.
 	Text string `json:"text"`
@@ -270,7 +270,7 @@ type SessionPreview struct {
 	Items []SessionPreviewItem `json:"items"`
 
 	// The key as it was asked for.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// What was found.
 	Status SessionPreviewStatus `json:"status"`
@@ -282,13 +282,13 @@ type SessionsPreviewResult struct {
 	Previews []SessionPreview `json:"previews"`
 
 	// When it was made, in milliseconds since 1970.
-	Ts int64 `json:"ts"`
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
 // Which session is meant. Exactly one of key, sessionId and label must be given.
 type SessionsResolveParams struct {
 	// With label: only sessions of this agent.
-	AgentID wire.Opt[string] `json:"agentId,omitzero"`
+	AgentID wire.Opt[string] `json:"agentId,omitzero" jsonschema:"minLength=1"`
 
 	// Also the session shared by all.
 	IncludeGlobal wire.Opt[bool] `json:"includeGlobal,omitzero"`
@@ -297,59 +297,59 @@ type SessionsResolveParams struct {
 	IncludeUnknown wire.Opt[bool] `json:"includeUnknown,omitzero"`
 
 	// Session key in any spelling.
-	Key wire.Opt[string] `json:"key,omitzero"`
+	Key wire.Opt[string] `json:"key,omitzero" jsonschema:"minLength=1"`
 
 	// Its label.
-	Label wire.Opt[string] `json:"label,omitzero"`
+	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"minLength=1,maxLength=64"`
 
 	// Id of its transcript.
-	SessionID wire.Opt[string] `json:"sessionId,omitzero"`
+	SessionID wire.Opt[string] `json:"sessionId,omitzero" jsonschema:"minLength=1"`
 
 	// With label: only sessions that this one started.
-	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero"`
+	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero" jsonschema:"minLength=1"`
 }
 
 // The session that is meant.
 type SessionsResolveResult struct {
 	// Its canonical key.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// Always true: a refusal is an error response.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 }
 
 // What to change. Members that are absent stay as they are; null clears. A session that does not
 // exist is made.
 type SessionsPatchParams struct {
 	// off, on, ask or full. null clears it.
-	ElevatedLevel wire.OptNull[string] `json:"elevatedLevel,omitzero"`
+	ElevatedLevel wire.OptNull[string] `json:"elevatedLevel,omitzero" jsonschema:"minLength=1"`
 
 	// off, on-miss or always. null clears it.
-	ExecAsk wire.OptNull[string] `json:"execAsk,omitzero"`
+	ExecAsk wire.OptNull[string] `json:"execAsk,omitzero" jsonschema:"minLength=1"`
 
 	// Where commands run: sandbox, gateway or node. null clears it.
-	ExecHost wire.OptNull[string] `json:"execHost,omitzero"`
+	ExecHost wire.OptNull[string] `json:"execHost,omitzero" jsonschema:"minLength=1"`
 
 	// Node that runs commands. null clears it.
-	ExecNode wire.OptNull[string] `json:"execNode,omitzero"`
+	ExecNode wire.OptNull[string] `json:"execNode,omitzero" jsonschema:"minLength=1"`
 
 	// deny, allowlist or full. null clears it.
-	ExecSecurity wire.OptNull[string] `json:"execSecurity,omitzero"`
+	ExecSecurity wire.OptNull[string] `json:"execSecurity,omitzero" jsonschema:"minLength=1"`
 
 	// When the agent answers in a group. null clears it.
 	GroupActivation wire.OptNull[SessionsPatchParamsGroupActivation] `json:"groupActivation,omitzero"`
 
 	// Session key in any spelling.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// Name of the session, unique among the sessions. null clears it.
-	Label wire.OptNull[string] `json:"label,omitzero"`
+	Label wire.OptNull[string] `json:"label,omitzero" jsonschema:"minLength=1,maxLength=64"`
 
 	// Model to use, as provider/model or model. null clears it.
-	Model wire.OptNull[string] `json:"model,omitzero"`
+	Model wire.OptNull[string] `json:"model,omitzero" jsonschema:"minLength=1"`
 
 	// off, on or stream. null clears it.
-	ReasoningLevel wire.OptNull[string] `json:"reasoningLevel,omitzero"`
+	ReasoningLevel wire.OptNull[string] `json:"reasoningLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Whether answers end with a usage line. null clears it.
 	ResponseUsage wire.OptNull[SessionsPatchParamsResponseUsage] `json:"responseUsage,omitzero"`
@@ -358,17 +358,17 @@ type SessionsPatchParams struct {
 	SendPolicy wire.OptNull[SessionsPatchParamsSendPolicy] `json:"sendPolicy,omitzero"`
 
 	// How deep in a chain of such sessions it is. null clears it.
-	SpawnDepth wire.OptNull[int64] `json:"spawnDepth,omitzero"`
+	SpawnDepth wire.OptNull[int64] `json:"spawnDepth,omitzero" jsonschema:"minimum=0"`
 
 	// Key of the session that started this one; cannot be changed once set. null
 	// clears it.
-	SpawnedBy wire.OptNull[string] `json:"spawnedBy,omitzero"`
+	SpawnedBy wire.OptNull[string] `json:"spawnedBy,omitzero" jsonschema:"minLength=1"`
 
 	// off, minimal, low, medium or high. null clears it.
-	ThinkingLevel wire.OptNull[string] `json:"thinkingLevel,omitzero"`
+	ThinkingLevel wire.OptNull[string] `json:"thinkingLevel,omitzero" jsonschema:"minLength=1"`
 
 	// off, on or full. null clears it.
-	VerboseLevel wire.OptNull[string] `json:"verboseLevel,omitzero"`
+	VerboseLevel wire.OptNull[string] `json:"verboseLevel,omitzero" jsonschema:"minLength=1"`
 }
 
 // Whether answers end with a usage line. null clears it.
@@ -403,118 +403,118 @@ type SessionEntry struct {
 	AbortedLastRun wire.Opt[bool] `json:"abortedLastRun,omitzero"`
 
 	// Channel it belongs to.
-	Channel wire.Opt[string] `json:"channel,omitzero"`
+	Channel wire.Opt[string] `json:"channel,omitzero" jsonschema:"minLength=1"`
 
 	// direct, group or channel.
-	ChatType wire.Opt[string] `json:"chatType,omitzero"`
+	ChatType wire.Opt[string] `json:"chatType,omitzero" jsonschema:"minLength=1"`
 
 	// Size of the model's context window in tokens.
-	ContextTokens wire.Opt[int64] `json:"contextTokens,omitzero"`
+	ContextTokens wire.Opt[int64] `json:"contextTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Where an answer goes by default.
 	DeliveryContext wire.Opt[SessionDeliveryContext] `json:"deliveryContext,omitzero"`
 
 	// Name for people.
-	DisplayName wire.Opt[string] `json:"displayName,omitzero"`
+	DisplayName wire.Opt[string] `json:"displayName,omitzero" jsonschema:"minLength=1"`
 
 	// Whether elevated commands are allowed: off, on, ask, full.
-	ElevatedLevel wire.Opt[string] `json:"elevatedLevel,omitzero"`
+	ElevatedLevel wire.Opt[string] `json:"elevatedLevel,omitzero" jsonschema:"minLength=1"`
 
 	// off, on-miss or always.
-	ExecAsk wire.Opt[string] `json:"execAsk,omitzero"`
+	ExecAsk wire.Opt[string] `json:"execAsk,omitzero" jsonschema:"minLength=1"`
 
 	// Where commands run: sandbox, gateway or node.
-	ExecHost wire.Opt[string] `json:"execHost,omitzero"`
+	ExecHost wire.Opt[string] `json:"execHost,omitzero" jsonschema:"minLength=1"`
 
 	// Node that runs commands.
-	ExecNode wire.Opt[string] `json:"execNode,omitzero"`
+	ExecNode wire.Opt[string] `json:"execNode,omitzero" jsonschema:"minLength=1"`
 
 	// deny, allowlist or full.
-	ExecSecurity wire.Opt[string] `json:"execSecurity,omitzero"`
+	ExecSecurity wire.Opt[string] `json:"execSecurity,omitzero" jsonschema:"minLength=1"`
 
 	// When the agent answers in a group: mention or always.
-	GroupActivation wire.Opt[string] `json:"groupActivation,omitzero"`
+	GroupActivation wire.Opt[string] `json:"groupActivation,omitzero" jsonschema:"minLength=1"`
 
 	// Prompt tokens of the last run.
-	InputTokens wire.Opt[int64] `json:"inputTokens,omitzero"`
+	InputTokens wire.Opt[int64] `json:"inputTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Its name, unique among the sessions.
-	Label wire.Opt[string] `json:"label,omitzero"`
+	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"minLength=1"`
 
 	// Account of the last message.
-	LastAccountID wire.Opt[string] `json:"lastAccountId,omitzero"`
+	LastAccountID wire.Opt[string] `json:"lastAccountId,omitzero" jsonschema:"minLength=1"`
 
 	// Channel of the last message.
-	LastChannel wire.Opt[string] `json:"lastChannel,omitzero"`
+	LastChannel wire.Opt[string] `json:"lastChannel,omitzero" jsonschema:"minLength=1"`
 
 	// Address of the last message.
-	LastTo wire.Opt[string] `json:"lastTo,omitzero"`
+	LastTo wire.Opt[string] `json:"lastTo,omitzero" jsonschema:"minLength=1"`
 
 	// Model that answered last.
-	Model wire.Opt[string] `json:"model,omitzero"`
+	Model wire.Opt[string] `json:"model,omitzero" jsonschema:"minLength=1"`
 
 	// Model chosen by patch.
-	ModelOverride wire.Opt[string] `json:"modelOverride,omitzero"`
+	ModelOverride wire.Opt[string] `json:"modelOverride,omitzero" jsonschema:"minLength=1"`
 
 	// Provider of the model that answered last.
-	ModelProvider wire.Opt[string] `json:"modelProvider,omitzero"`
+	ModelProvider wire.Opt[string] `json:"modelProvider,omitzero" jsonschema:"minLength=1"`
 
 	// Where it came from.
 	Origin wire.Opt[SessionOrigin] `json:"origin,omitzero"`
 
 	// Answer tokens of the last run.
-	OutputTokens wire.Opt[int64] `json:"outputTokens,omitzero"`
+	OutputTokens wire.Opt[int64] `json:"outputTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Provider chosen by patch.
-	ProviderOverride wire.Opt[string] `json:"providerOverride,omitzero"`
+	ProviderOverride wire.Opt[string] `json:"providerOverride,omitzero" jsonschema:"minLength=1"`
 
 	// Whether reasoning is shown: off, on, stream.
-	ReasoningLevel wire.Opt[string] `json:"reasoningLevel,omitzero"`
+	ReasoningLevel wire.Opt[string] `json:"reasoningLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Whether answers end with a usage line: off, tokens, full, on.
-	ResponseUsage wire.Opt[string] `json:"responseUsage,omitzero"`
+	ResponseUsage wire.Opt[string] `json:"responseUsage,omitzero" jsonschema:"minLength=1"`
 
 	// allow or deny: whether messages may start runs here.
-	SendPolicy wire.Opt[string] `json:"sendPolicy,omitzero"`
+	SendPolicy wire.Opt[string] `json:"sendPolicy,omitzero" jsonschema:"minLength=1"`
 
 	// Where the transcript is kept, for people.
 	SessionFile wire.Opt[string] `json:"sessionFile,omitzero"`
 
 	// Id of the transcript it writes to now, a UUID.
-	SessionID string `json:"sessionId"`
+	SessionID string `json:"sessionId" jsonschema:"minLength=1"`
 
 	// How deep in a chain of such sessions it is.
-	SpawnDepth wire.Opt[int64] `json:"spawnDepth,omitzero"`
+	SpawnDepth wire.Opt[int64] `json:"spawnDepth,omitzero" jsonschema:"minimum=0"`
 
 	// Key of the session that started this one.
-	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero"`
+	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero" jsonschema:"minLength=1"`
 
 	// Whether the system prompt has been sent.
 	SystemSent wire.Opt[bool] `json:"systemSent,omitzero"`
 
 	// How much the model is asked to think: off, minimal, low, medium, high.
-	ThinkingLevel wire.Opt[string] `json:"thinkingLevel,omitzero"`
+	ThinkingLevel wire.Opt[string] `json:"thinkingLevel,omitzero" jsonschema:"minLength=1"`
 
 	// Tokens of the context after the last run.
-	TotalTokens wire.Opt[int64] `json:"totalTokens,omitzero"`
+	TotalTokens wire.Opt[int64] `json:"totalTokens,omitzero" jsonschema:"minimum=0"`
 
 	// Whether totalTokens comes from the last run.
 	TotalTokensFresh wire.Opt[bool] `json:"totalTokensFresh,omitzero"`
 
 	// When it last changed, in milliseconds since 1970.
-	UpdatedAt int64 `json:"updatedAt"`
+	UpdatedAt int64 `json:"updatedAt" jsonschema:"minimum=0"`
 
 	// How much of the agent's work is shown: off, on, full.
-	VerboseLevel wire.Opt[string] `json:"verboseLevel,omitzero"`
+	VerboseLevel wire.Opt[string] `json:"verboseLevel,omitzero" jsonschema:"minLength=1"`
 }
 
 // The model that a session will use.
 type SessionModelRef struct {
 	// The model.
-	Model wire.Opt[string] `json:"model,omitzero"`
+	Model wire.Opt[string] `json:"model,omitzero" jsonschema:"minLength=1"`
 
 	// Its provider.
-	ModelProvider wire.Opt[string] `json:"modelProvider,omitzero"`
+	ModelProvider wire.Opt[string] `json:"modelProvider,omitzero" jsonschema:"minLength=1"`
 }
 
 // The session after the change.
@@ -523,10 +523,10 @@ type SessionsPatchResult struct {
 	Entry SessionEntry `json:"entry"`
 
 	// Canonical session key.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// Always true: a refusal is an error response.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 
 	// Where the sessions are kept, for people.
 	Path string `json:"path"`
@@ -546,7 +546,7 @@ const (
 // Which session starts over. Its run, if any, is aborted.
 type SessionsResetParams struct {
 	// Session key in any spelling.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// What the user asked for.
 	Reason wire.Opt[SessionResetReason] `json:"reason,omitzero"`
@@ -558,10 +558,10 @@ type SessionsResetResult struct {
 	Entry SessionEntry `json:"entry"`
 
 	// Canonical session key.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// Always true: a refusal is an error response.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 }
 
 // Which session goes. The main session cannot.
@@ -570,7 +570,7 @@ type SessionsDeleteParams struct {
 	DeleteTranscript wire.Opt[bool] `json:"deleteTranscript,omitzero"`
 
 	// Session key in any spelling.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 }
 
 // What was deleted.
@@ -582,10 +582,10 @@ type SessionsDeleteResult struct {
 	Deleted bool `json:"deleted"`
 
 	// Canonical session key.
-	Key string `json:"key"`
+	Key string `json:"key" jsonschema:"minLength=1"`
 
 	// Always true: a refusal is an error response.
-	Ok bool `json:"ok"`
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 }
 
 // MethodSessionsDelete describes sessions.delete: Deletes a session and archives its transcript.

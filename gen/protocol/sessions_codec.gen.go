@@ -1211,7 +1211,7 @@ func (v *SessionsListResult) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Sessions = make([]SessionRow, 0, d.Hint(64))
+			v.Sessions = make([]SessionRow, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Sessions = append(v.Sessions, *new(SessionRow))
 				if !v.Sessions[len(v.Sessions)-1].decode(d) {
@@ -1556,7 +1556,7 @@ func (v *SessionPreview) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Items = make([]SessionPreviewItem, 0, d.Hint(64))
+			v.Items = make([]SessionPreviewItem, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Items = append(v.Items, *new(SessionPreviewItem))
 				if !v.Items[len(v.Items)-1].decode(d) {
@@ -1651,7 +1651,7 @@ func (v *SessionsPreviewResult) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Previews = make([]SessionPreview, 0, d.Hint(64))
+			v.Previews = make([]SessionPreview, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Previews = append(v.Previews, *new(SessionPreview))
 				if !v.Previews[len(v.Previews)-1].decode(d) {

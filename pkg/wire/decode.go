@@ -137,6 +137,17 @@ func (d *Decoder) Hint(max int) int {
 	return min(strings.Count(rest[:end], ",")+1, max)
 }
 
+// HintObjects is Hint for elements that are objects and write at least each braces: too
+// much room for a large struct costs more than a second slice.
+func (d *Decoder) HintObjects(each, max int) int {
+	rest := d.s[d.i:]
+	end := strings.IndexByte(rest, ']')
+	if end <= 0 {
+		return 0
+	}
+	return min((strings.Count(rest[:end], "{")+each-1)/each, max)
+}
+
 // Unknown treats a member that the schema does not name, in a closed object.
 func (d *Decoder) Unknown() bool { return d.mode == Open && d.Skip() }
 

@@ -45,7 +45,7 @@ func Explain(raw []byte, mode Mode, rule *Rule, find func(def string) *Rule) err
 // Conforms reports whether raw, whose syntax has been checked, keeps the rule. It is
 // for the few shapes that have no decoder of their own.
 func Conforms(raw []byte, mode Mode, rule *Rule, find func(def string) *Rule) bool {
-	x := explainer{s: unsafe.String(unsafe.SliceData(raw), len(raw)), mode: mode, find: find}
+	x := explainer{s: unsafe.String(unsafe.SliceData(raw), len(raw)), mode: mode, find: find, quiet: true}
 	x.value(rule, 0, nil, 0, nil)
 	return x.count == 0 && x.fault == nil && x.tooBig == nil
 }
@@ -101,6 +101,9 @@ type explainer struct {
 	list []ValidationError
 	// count is how many errors there were, those beyond errorsMax included.
 	count int
+	// quiet counts errors without telling them, which is all that trying an
+	// alternative needs.
+	quiet bool
 	// fault outranks the list; tooBig counts only when the list is empty.
 	fault, tooBig *SyntaxError
 }
@@ -120,12 +123,16 @@ func (p *place) path() string {
 	if !p.member {
 		return p.parent.path() + "/" + strconv.Itoa(p.index)
 	}
-	return p.parent.path() + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(p.name)
+	name := p.name
+	if strings.ContainsAny(name, "~/") {
+		name = strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+	}
+	return p.parent.path() + "/" + name
 }
 
 func (x *explainer) add(at *place, keyword, message, params string) {
 	x.count++
-	if len(x.list) < errorsMax {
+	if !x.quiet && len(x.list) < errorsMax {
 		x.list = append(x.list, ValidationError{InstancePath: at.path(), Keyword: keyword, Message: message, Params: Raw(params)})
 	}
 }
@@ -307,17 +314,21 @@ func onlyConsts(branches []Rule) bool {
 }
 
 func (x *explainer) anyOf(r *Rule, start int, at *place, depth int, see *seen) {
-	count, length, passed := x.count, len(x.list), false
+	passed := false
 	for i := range r.AnyOf {
-		if x.branch(&r.AnyOf[i], start, at, depth, see) {
+		if x.holds(&r.AnyOf[i], start, at, depth, see) {
 			if passed = true; see == nil {
 				break
 			}
 		}
 	}
 	if passed {
-		x.count, x.list = count, x.list[:length]
 		return
+	}
+	if !x.quiet { // now the reasons are wanted
+		for i := range r.AnyOf {
+			x.value(&r.AnyOf[i], start, at, depth, nil)
+		}
 	}
 	x.add(at, "anyOf", "must match a schema in anyOf", "{}")
 }

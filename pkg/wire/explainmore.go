@@ -89,9 +89,10 @@ func (x *explainer) combined(m *MoreRule, start int, at *place, depth int, see *
 
 // holds asks r without telling anybody what is wrong.
 func (x *explainer) holds(r *Rule, start int, at *place, depth int, see *seen) bool {
-	count, length := x.count, len(x.list)
+	count, quiet := x.count, x.quiet
+	x.quiet = true
 	ok := x.branch(r, start, at, depth, see)
-	x.count, x.list = count, x.list[:length]
+	x.count, x.quiet = count, quiet
 	return ok
 }
 
@@ -261,7 +262,7 @@ func (x *explainer) memberRules(m *MoreRule, members []instanceMember, byName ma
 
 // name asks a rule about a member's name.
 func (x *explainer) name(r *Rule, name string, at *place) {
-	of := explainer{s: quote(name), mode: x.mode, find: x.find}
+	of := explainer{s: quote(name), mode: x.mode, find: x.find, quiet: x.quiet}
 	of.value(r, 0, at, 0, nil)
 	if of.count > 0 {
 		x.count += of.count

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -144,9 +145,22 @@ func TestDisagreement(t *testing.T) {
 	require.Contains(t, o.disagreement("TickEvent", []byte(`{"ts":1}`)), "the oracle accepts: false, ours says: <nil>")
 }
 
+// TestValidAllocatesNothing covers what stays raw: it is checked and not copied.
+func TestValidAllocatesNothing(t *testing.T) {
+	for def, list := range examples(t) {
+		for _, example := range list {
+			raw, err := json.Marshal(example)
+			require.NoError(t, err)
+			require.Zero(t, testing.AllocsPerRun(10, func() { wire.ValidJSON(raw) }), def)
+		}
+	}
+}
+
 // hugeExponent finds numbers that would keep the oracle busy for ever: it expands them.
 var hugeExponent = regexp.MustCompile(`[eE][+-]?0*[0-9]{3}`)
 
+// FuzzAgainstOracle compares the verdicts over any bytes. What is accepted is encoded
+// again, and the oracle must accept that too.
 func FuzzAgainstOracle(f *testing.F) {
 	o := newOracle(f)
 	names := protocol.Definitions()
@@ -169,6 +183,23 @@ func FuzzAgainstOracle(f *testing.F) {
 		var syntax *wire.SyntaxError
 		if err := protocol.Validate(name, raw); errors.As(err, &syntax) && syntax.Reason == "fits no known variant" {
 			t.Fatalf("%s %q is refused without a reason", name, raw)
+		} else if err == nil {
+			checkEncoding(t, o, name, raw)
 		}
 	})
+}
+
+// checkEncoding decodes raw, which is valid, and lets the oracle look at its encoding.
+func checkEncoding(t *testing.T, o *oracle, name string, raw []byte) {
+	v := reflect.New(types[name]).Interface()
+	if err := json.Unmarshal(raw, v); err != nil {
+		t.Fatalf("%s %q is accepted strictly, but not openly: %v", name, raw, err)
+	}
+	out, err := v.(json.Marshaler).MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if accepted, err := o.accepts(name, out); err != nil || !accepted {
+		t.Fatalf("%s %q is encoded as %q, which the oracle refuses (%v)", name, raw, out, err)
+	}
 }

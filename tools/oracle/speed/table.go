@@ -102,7 +102,7 @@ func promises(r results) error {
 			continue
 		}
 		got := r.ratio(p.slow, p.fast)
-		if got < p.least || p.most > 0 && got > p.most || math.IsNaN(got) {
+		if got < p.least || p.most > 0 && got > p.most || math.IsNaN(got) || math.IsInf(got, 0) {
 			broken = append(broken, fmt.Errorf("%s: %.1f times, promised at least %g, at most %g", p.words, got, p.least, p.most))
 		}
 	}

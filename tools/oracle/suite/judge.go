@@ -39,6 +39,9 @@ func Judge(groups []Group, refused map[string]string, verdicts []string) Report 
 		if reason := refused[g.Name]; reason != "" {
 			tally.Refused++
 			tally.RefusedInstances += len(g.Tests)
+			if g.Twin != "" && refused[g.Original] == "" {
+				r.Wrong = append(r.Wrong, fmt.Sprintf("%s (%s): refused, although its original is not: %s", g.Place(), g.Name, reason))
+			}
 			if g.Twin == "" {
 				r.Refused = append(r.Refused, g.Place()+"\t"+plain(reason, g.Name))
 			}

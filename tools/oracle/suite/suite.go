@@ -41,8 +41,8 @@ type Group struct {
 	Tests       []Test          `json:"tests"`
 	// Name is the definition's name in the generated package.
 	Name string
-	// Twin is empty for the suite's own schemas.
-	Twin string
+	// Twin is empty for the suite's own schemas; of a twin, Original is their Name.
+	Twin, Original string
 }
 
 // Test is an instance and whether it is valid.

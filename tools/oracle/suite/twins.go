@@ -63,7 +63,7 @@ func (g Group) types(schema map[string]json.RawMessage) []string {
 
 func (g Group) variant(twin string, schema map[string]json.RawMessage, types string, fits func(kinds []string) bool) Group {
 	v := g
-	v.Twin, v.Name = twin, g.Name+"_"+twin
+	v.Twin, v.Original, v.Name = twin, g.Name, g.Name+"_"+twin
 	v.Tests = nil
 	changed := map[string]json.RawMessage{"type": json.RawMessage(types)}
 	for name, value := range schema {

@@ -226,12 +226,15 @@ func scalarCall(t *plan.Type, dst string) string {
 
 func (c *codec) array(t *plan.Type, dst string) {
 	item := c.name("e")
-	most := 1024 // elements to make room for on the strength of a guess
-	if k := t.Elem.Kind; k == plan.Ref || k == plan.Nullable {
-		most = 64
+	hint := "Hint(1024)" // elements to make room for on the strength of a guess
+	switch n := braces(t.Elem, 0); {
+	case n > 0:
+		hint = fmt.Sprintf("HintObjects(%d, 64)", n)
+	case t.Elem.Kind == plan.Ref, t.Elem.Kind == plan.Nullable:
+		hint = "Hint(64)"
 	}
 	c.f("if !d.OpenArray() { return false }")
-	c.f("%s = make(%s, 0, d.Hint(%d))", dst, goType(t), most)
+	c.f("%s = make(%s, 0, d.%s)", dst, goType(t), hint)
 	c.f("for d.Element() {")
 	if t.Elem.Kind == plan.Ref {
 		// A struct is decoded where it stays.
@@ -251,6 +254,27 @@ func (c *codec) array(t *plan.Type, dst string) {
 		faults = append(faults, fmt.Sprintf("len(%s) > %s", dst, n))
 	}
 	c.f("if %s { return false }", strings.Join(faults, " || "))
+}
+
+// braces returns how many opening braces the JSON of t has at least.
+func braces(t *plan.Type, depth int) int {
+	switch {
+	case depth > 10: // a type that holds itself
+		return 0
+	case t.Kind == plan.Ref:
+		return braces(t.To.Type, depth+1)
+	case t.Kind == plan.Map, t.Kind == plan.Union:
+		return 1
+	case t.Kind != plan.Object:
+		return 0
+	}
+	n := 1
+	for _, f := range t.Fields {
+		if f.Required {
+			n += braces(f.Type, depth+1)
+		}
+	}
+	return n
 }
 
 func (c *codec) mapping(t *plan.Type, dst string) {

@@ -212,6 +212,26 @@ func goClient(pkg *plan.Package) ([]byte, error) {
 	return p.done()
 }
 
+// goTypeTable renders the types by name, for the test that reflects all of them. It is
+// another module's, because the library that reflects stays out of this one.
+func goTypeTable(pkg *plan.Package) ([]byte, error) {
+	p := goFile("*.json", "reflect", "github.com/coderclaw/gateway/gen/protocol")
+	names := map[string]bool{}
+	for _, d := range pkg.Domains {
+		for _, def := range d.Types {
+			names[def.Name] = true
+		}
+	}
+	p.f("// types holds every generated type, also those that the schema does not name.")
+	p.f("var types = map[string]reflect.Type{")
+	for _, name := range sorted(names) {
+		p.f("%q: reflect.TypeFor[protocol.%s](),", name, name)
+	}
+	p.f("}")
+	text, err := p.done()
+	return bytes.Replace(text, []byte("package protocol\n"), []byte("package oracle\n"), 1), err
+}
+
 // goCodecTable renders the codecs by name, for tests that go through all of them.
 func goCodecTable(pkg *plan.Package) ([]byte, error) {
 	p := goFile("*.json", "github.com/coderclaw/gateway/gen/protocol")

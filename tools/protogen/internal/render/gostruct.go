@@ -80,7 +80,7 @@ func lowerObject(t *plan.Type) *schemas.Type {
 			Type:        schemas.TypeList{"string"},
 			Description: f.Doc,
 			GoJSONSchemaExtension: &schemas.GoJSONSchemaExtension{
-				Type: &typ, Identifier: &name, Nillable: !f.Required,
+				Type: &typ, Identifier: &name, Nillable: !f.Required, ExtraTags: ruleTags(f.Type),
 			},
 		}
 		if f.Required {
@@ -88,6 +88,50 @@ func lowerObject(t *plan.Type) *schemas.Type {
 		}
 	}
 	return low
+}
+
+// ruleTags returns the struct tags that tell the rules of a member to whoever reflects
+// the struct, in the spelling of invopop/jsonschema. Rules of a list's elements stand
+// beside its own.
+func ruleTags(t *plan.Type) map[string]string {
+	var rules []string
+	add := func(keyword, value string) {
+		if value == "" || strings.Contains(value, "`") { // a tag has no way to say it
+			return
+		}
+		quoted := strconv.Quote(strings.ReplaceAll(value, ",", `\,`))
+		rules = append(rules, keyword+"="+quoted[1:len(quoted)-1])
+	}
+	if t.Kind == plan.Nullable {
+		t = t.Elem
+	}
+	if t.Kind == plan.Array {
+		add("minItems", t.Schema.MinItems)
+		add("maxItems", t.Schema.MaxItems)
+		t = t.Elem
+	}
+	tags := map[string]string{}
+	switch s := t.Schema; t.Kind {
+	case plan.Literal:
+		if t.Elem.Kind == plan.Boolean {
+			tags["jsonschema_extras"] = "const=" + strconv.FormatBool(s.Const.Bool)
+			break
+		}
+		add("enum", s.Const.Text)
+	case plan.String:
+		add("minLength", s.MinLength)
+		add("maxLength", s.MaxLength)
+		add("pattern", s.Pattern)
+	case plan.Integer, plan.Number:
+		add("minimum", s.Minimum)
+		add("maximum", s.Maximum)
+		add("exclusiveMinimum", s.ExclusiveMinimum)
+		add("exclusiveMaximum", s.ExclusiveMaximum)
+	}
+	if len(rules) > 0 {
+		tags["jsonschema"] = strings.Join(rules, ",")
+	}
+	return tags
 }
 
 func lowerEnum(t *plan.Type) *schemas.Type {

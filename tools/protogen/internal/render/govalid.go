@@ -202,4 +202,3 @@ func (c *validity) union(t *plan.Type) {
 	}
 	c.f("return false")
 }
-

@@ -36,7 +36,8 @@ func Files(pkg *plan.Package) (map[string][]byte, error) {
 	maps.Copy(out, models)
 	out["gen/manifest.json"] = manifest(pkg)
 	out["gen/reference.md"] = reference(pkg)
-	return out, nil
+	out["tools/oracle/types_gen_test.go"], err = goTypeTable(pkg)
+	return out, err
 }
 
 // Go renders the Go package alone.

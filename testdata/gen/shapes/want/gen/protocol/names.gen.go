@@ -41,7 +41,7 @@ type Awkward struct {
 // Members that nobody should use any more.
 type Aged struct {
 	// A constant.
-	Kind string `json:"kind"`
+	Kind string `json:"kind" jsonschema:"enum=aged"`
 
 	// Required still.
 	Old string `json:"old"`

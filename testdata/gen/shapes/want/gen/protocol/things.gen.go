@@ -30,19 +30,19 @@ type Scalars struct {
 	BaseURL wire.Opt[string] `json:"baseUrl,omitzero"`
 
 	// A bound integer.
-	Count wire.Opt[int64] `json:"count,omitzero"`
+	Count wire.Opt[int64] `json:"count,omitzero" jsonschema:"minimum=1,exclusiveMaximum=10"`
 
 	// Text with a pattern.
-	Date wire.Opt[string] `json:"date,omitzero"`
+	Date wire.Opt[string] `json:"date,omitzero" jsonschema:"pattern=^[0-9]{4}-[0-9]{2}$"`
 
 	// An integer with odd bounds.
-	Half wire.Opt[int64] `json:"half,omitzero"`
+	Half wire.Opt[int64] `json:"half,omitzero" jsonschema:"maximum=1e2,exclusiveMinimum=0.5"`
 
 	// An enum without a name.
 	Inline wire.Opt[ScalarsInline] `json:"inline,omitzero"`
 
 	// A constant.
-	Kind string `json:"kind"`
+	Kind string `json:"kind" jsonschema:"enum=scalars"`
 
 	// A nullable enum without a name.
 	Maybe wire.OptNull[ScalarsMaybe] `json:"maybe,omitzero"`
@@ -54,13 +54,13 @@ type Scalars struct {
 	On wire.Opt[bool] `json:"on,omitzero"`
 
 	// A bound number.
-	Ratio wire.Opt[float64] `json:"ratio,omitzero"`
+	Ratio wire.Opt[float64] `json:"ratio,omitzero" jsonschema:"minimum=0,maximum=1"`
 
 	// An initialism.
 	RunID wire.Opt[string] `json:"runId,omitzero"`
 
 	// A constant number.
-	Seven wire.Opt[int64] `json:"seven,omitzero"`
+	Seven wire.Opt[int64] `json:"seven,omitzero" jsonschema:"enum=7"`
 
 	// An enum.
 	Size wire.Opt[Size] `json:"size,omitzero"`
@@ -69,10 +69,10 @@ type Scalars struct {
 	Target wire.Opt[string] `json:"target,omitzero"`
 
 	// Nullable the short way.
-	TextOrNull wire.OptNull[string] `json:"textOrNull,omitzero"`
+	TextOrNull wire.OptNull[string] `json:"textOrNull,omitzero" jsonschema:"minLength=1"`
 
 	// A constant truth.
-	Yes wire.Opt[bool] `json:"yes,omitzero"`
+	Yes wire.Opt[bool] `json:"yes,omitzero" jsonschema_extras:"const=true"`
 }
 
 // An enum without a name.
@@ -114,7 +114,7 @@ type Lists struct {
 	Mixed ListsMixed `json:"mixed,omitzero"`
 
 	// A bound list.
-	Names []Name `json:"names"`
+	Names []Name `json:"names" jsonschema:"minItems=1,maxItems=2"`
 
 	// Anything.
 	Raw wire.Raw `json:"raw,omitzero"`
@@ -135,7 +135,7 @@ type Circle struct {
 	Radius float64 `json:"radius"`
 
 	// Tells.
-	Type string `json:"type"`
+	Type string `json:"type" jsonschema:"enum=circle"`
 }
 
 // Not round.
@@ -147,7 +147,7 @@ type Square struct {
 	Side float64 `json:"side"`
 
 	// Tells.
-	Type string `json:"type"`
+	Type string `json:"type" jsonschema:"enum=square"`
 }
 
 // A union with a discriminator.
@@ -203,7 +203,7 @@ type Many []Shape
 // Params with a key.
 type Keyed struct {
 	// The key.
-	IdempotencyKey string `json:"idempotencyKey"`
+	IdempotencyKey string `json:"idempotencyKey" jsonschema:"minLength=1"`
 }
 
 // MethodMakeThing describes make-thing: Makes a thing: accepts, then answers.

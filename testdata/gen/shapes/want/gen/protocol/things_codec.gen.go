@@ -613,7 +613,7 @@ func (v *Lists) decode(d *wire.Decoder) bool {
 			if !d.OpenArray() {
 				return false
 			}
-			v.Shapes = make([]Shape, 0, d.Hint(64))
+			v.Shapes = make([]Shape, 0, d.HintObjects(1, 64))
 			for d.Element() {
 				v.Shapes = append(v.Shapes, *new(Shape))
 				if !v.Shapes[len(v.Shapes)-1].decode(d) {
@@ -1513,7 +1513,7 @@ func (v *Many) decode(d *wire.Decoder) bool {
 	if !d.OpenArray() {
 		return false
 	}
-	x = make([]Shape, 0, d.Hint(64))
+	x = make([]Shape, 0, d.HintObjects(1, 64))
 	for d.Element() {
 		x = append(x, *new(Shape))
 		if !x[len(x)-1].decode(d) {
