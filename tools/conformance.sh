@@ -11,7 +11,7 @@ token=conformance-gateway-token
 start() {
   local dir=$1 port=$2
   : >"$dir/gateway.err"
-  CODERCLAW_STATE_DIR=$dir/state CODERCLAW_GATEWAY_TOKEN=$token OPENAI_BASE_URL=$(cat "$dir/model.url") OPENAI_API_KEY=none \
+  env CODERCLAW_STATE_DIR="$dir/state" "$(cat "$dir/secret")" OPENAI_BASE_URL="$(cat "$dir/model.url")" OPENAI_API_KEY=none \
     bin/coderclaw gateway --port "$port" >"$dir/gateway.log" 2>"$dir/gateway.err" &
   echo $! >"$dir/gateway.pid"
   for _ in $(seq 200); do
@@ -44,12 +44,15 @@ profile() {
   mkdir -p "$dir/state"
   printf '%s\n' "$config" >"$dir/state/coderclaw.json"
   cp "$all/model.url" "$dir/model.url"
+  local secret=CODERCLAW_GATEWAY_TOKEN
+  [ "$name" != password ] || secret=CODERCLAW_GATEWAY_PASSWORD
+  echo "$secret=$token" >"$dir/secret"
   start "$dir" 0
   local port status=0
   port=$(cat "$dir/port")
   args=()
   for a in "$@"; do args+=("${a//PORT/$port}"); done
-  CODERCLAW_GATEWAY_TOKEN=$token bin/conformance run "ws://127.0.0.1:$port" --patience 20s "${args[@]}" \
+  env "$secret=$token" bin/conformance run "ws://127.0.0.1:$port" --patience 20s "${args[@]}" \
     --restart "'$0' restart '$dir'" --stop "'$0' stop '$dir'" || status=$?
   stop "$dir"
   return $status
@@ -85,6 +88,13 @@ for _ in $(seq 200); do [ -s "$all/model.url" ] && break; sleep 0.05; done
 
 agent='agent: {backend: "openai", openai: {model: "mock-1", contextTokens: 32000}}'
 profile token "{gateway: {allowedHosts: [\"gw.example.com\"]}, $agent}" --offers llm "$@"
+
+# The recordings of this profile beside those that are excepted; a stop is recorded too,
+# and replayed under token.
+if [ $# -eq 0 ]; then
+  profile password "{gateway: {auth: {mode: \"password\", rateLimit: {maxAttempts: 3, windowMs: 60000, lockoutMs: 4000}}, trustedProxies: [\"127.0.0.1\"]}, $agent}" \
+    --offers trusted-proxy --offers rate-limit --only 'password-*.jsonl' --only 'trusted-proxy-*.jsonl'
+fi
 
 # Clients of other hosts come over an address that is not loopback: one in a network
 # namespace of this script's own, where nothing else can be reached.
