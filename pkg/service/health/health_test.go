@@ -56,6 +56,13 @@ func (l *sessionList) List() ([]session.Entry, error) {
 	return l.list, l.err
 }
 
+// count returns how often the list was asked for.
+func (l *sessionList) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked
+}
+
 type parts struct {
 	*Service
 	events   *recorder
@@ -97,10 +104,10 @@ func TestManyCallsCostOneRefreshASecond(t *testing.T) {
 			require.EqualValues(t, 1000, h.Sessions.Recent[0].Age.V, "answered from the first summary")
 		}
 		synctest.Wait()
-		require.Equal(t, 1, p.sessions.asked, "nothing is made within the second")
+		require.Equal(t, 1, p.sessions.count(), "nothing is made within the second")
 		time.Sleep(refreshGap)
 		synctest.Wait()
-		require.Equal(t, 2, p.sessions.asked, "500 calls asked for one refresh")
+		require.Equal(t, 2, p.sessions.count(), "500 calls asked for one refresh")
 		require.Equal(t, 2, p.events.count(protocol.EventHealth.Name))
 		require.EqualValues(t, 3, p.cfg.Versions.Health())
 	})
@@ -124,7 +131,7 @@ func TestProbeWaitsForARefreshThatBeginsAfterIt(t *testing.T) {
 		p.sessions.list = []session.Entry{{Key: "agent:main:main"}}
 		p.sessions.mu.Unlock()
 		wg.Wait()
-		require.Equal(t, 2, p.sessions.asked, "20 probes share one refresh")
+		require.Equal(t, 2, p.sessions.count(), "20 probes share one refresh")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		_, err := p.Health(ctx, &wire.Peer{}, protocol.HealthParams{Probe: wire.Some(true)})
