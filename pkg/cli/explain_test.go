@@ -72,8 +72,8 @@ func TestRefusalsPointToTheCatalogue(t *testing.T) {
 		code, details, explain, hint string
 	}{
 		"a details code":       {protocol.ErrorInvalidRequest, `{"code":"SESSION_NOT_FOUND"}`, protocol.DetailSessionNotFound, "`coderclaw sessions`"},
-		"a telling code":       {protocol.ErrorNotPaired, ``, protocol.ErrorNotPaired, "--token SECRET"},
-		"finer than its code":  {protocol.ErrorNotPaired, `{"code":"PAIRING_REQUIRED"}`, protocol.DetailPairingRequired, "--token SECRET"},
+		"a telling code":       {protocol.ErrorNotPaired, ``, protocol.ErrorNotPaired, "coderclaw devices approve REQUEST"},
+		"finer than its code":  {protocol.ErrorNotPaired, `{"code":"PAIRING_REQUIRED"}`, protocol.DetailPairingRequired, "coderclaw devices approve REQUEST"},
 		"a broad code":         {protocol.ErrorInvalidRequest, ``, "", ""},
 		"another's code":       {protocol.ErrorUnavailable, `{"code":"OUT_OF_COFFEE"}`, "", ""},
 		"a code of no refusal": {"slow", `{"code":""}`, "", ""},

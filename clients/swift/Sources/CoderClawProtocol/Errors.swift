@@ -227,7 +227,7 @@ extension GatewayErrorInfo {
             name: "NOT_PAIRED",
             meaning: "The device is unknown, or asks for a role or scope that nobody has approved.",
             cause: "A first connect from this device, a wider request than was approved, or a connect without a device where one is needed. details.requestId names the request to approve.",
-            fix: "On the gateway's own machine connect once with the gateway's token, which approves the device: `coderclaw --token SECRET status`. From elsewhere somebody with the scope operator.pairing approves details.requestId.",
+            fix: "Approve it on the gateway's machine, whether the gateway runs or not: `coderclaw devices list`, then `coderclaw devices approve REQUEST`. A program on that machine is approved by connecting once with the gateway's token.",
             isRetryable: false,
             error: nil, nextStep: nil, closeCode: nil
         ),
@@ -467,7 +467,7 @@ extension GatewayErrorInfo {
             name: "PAIRING_REQUIRED",
             meaning: "Someone has to approve this device, or the role or scopes it asks for; details.requestId names the request.",
             cause: "The device is new, was removed, or asks for more than was approved.",
-            fix: "On the gateway's own machine connect once with the gateway's token, which approves the device: `coderclaw --token SECRET status`. From elsewhere somebody with the scope operator.pairing approves details.requestId.",
+            fix: "Approve it on the gateway's machine, whether the gateway runs or not: `coderclaw devices list`, then `coderclaw devices approve REQUEST`. A program on that machine is approved by connecting once with the gateway's token.",
             isRetryable: false,
             error: "NOT_PAIRED", nextStep: "approve_pairing", closeCode: 1008
         ),
