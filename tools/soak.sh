@@ -22,6 +22,9 @@ for module in tools tools/oracle; do
   done
 done
 
+# Deliberate mistakes in schema, generator, runtime and gateway: each must fail its test.
+(cd tools/oracle && SOAK="${SOAK:-long}" go test -count 1 -timeout 20m -v -run 'Breaks|Harmless' ./breaks | grep -E '^(ok|FAIL|---|    ---|.*caught by)|Error')
+
 # The kill -9 rounds of the store and the contracts that race, again and again.
 go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/task ./pkg/agent/...
 

@@ -181,3 +181,25 @@ func TestNothingIsWrittenOnError(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, entries)
 }
+
+// TestForeign generates from schemas that are not ours: what is refused is told, the rest
+// becomes Go, and nothing lands in this repository's own gen/.
+func TestForeign(t *testing.T) {
+	dir := t.TempDir()
+	bundle := filepath.Join(dir, "bundle.json")
+	require.NoError(t, os.WriteFile(bundle, []byte(`{"Roots":[
+		{"Name":"Good","Dialect":"https://json-schema.org/draft/2020-12/schema","Schema":{"not":{"$ref":"https://x.test/y"}}},
+		{"Name":"Bad","Dialect":"https://json-schema.org/draft/2020-12/schema","Schema":{"nor":{}}},
+		{"Name":"Clash","Dialect":"https://json-schema.org/draft/2020-12/schema","Schema":{"type":"object","properties":{"a-b":{},"aB":{}}}}
+	],"Documents":{"https://x.test/y":{"type":"null"}}}`), 0o644))
+	require.ErrorContains(t, foreign(bundle, "."), "-roots needs -out")
+	require.NoError(t, foreign(bundle, dir))
+	text, err := os.ReadFile(filepath.Join(dir, "refused.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"Bad":"Bad.json#/nor: keyword \"nor\" is not in the generator's subset"}`, string(text))
+	require.FileExists(t, filepath.Join(dir, "gen/protocol/good_codec.gen.go"))
+	require.NoFileExists(t, filepath.Join(dir, "gen/protocol/bad_codec.gen.go"))
+	clash, err := os.ReadFile(filepath.Join(dir, "gen/protocol/clash.gen.go"))
+	require.NoError(t, err)
+	require.Contains(t, string(clash), "type Clash []byte", "without good names for its fields it is checked text")
+}

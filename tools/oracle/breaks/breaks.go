@@ -59,7 +59,13 @@ func (b Break) Caught(root, temp string) (caught bool, output string, err error)
 	if err != nil {
 		return false, "", err
 	}
-	output, err = run(filepath.Join(root, b.Module), "go", "test", "-count=1", "-overlay", overlay, "-run", "^"+b.Test+"$", b.Package)
+	flags, err := exec.Command("go", "env", "GOFLAGS").Output()
+	if err != nil {
+		return false, "", err
+	}
+	// By way of the environment, so that what the test builds is broken as well.
+	output, err = run(filepath.Join(root, b.Module), "env", "GOFLAGS="+strings.TrimSpace(string(flags))+" -overlay="+overlay,
+		"go", "test", "-count=1", "-run", "^"+b.Test+"$", b.Package)
 	if err == nil {
 		return false, output, nil
 	}

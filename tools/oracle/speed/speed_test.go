@@ -64,6 +64,14 @@ func TestRatio(t *testing.T) {
 	require.InDelta(t, 10, r.ratio("santhosh", "decode"), 1e-9)
 }
 
+// TestTake keeps the best of each figure, so that a second try can only help.
+func TestTake(t *testing.T) {
+	best := results{}
+	best.take(results{"decode": {"agent": {3, 0}, "health": {5, 1}}})
+	best.take(results{"decode": {"agent": {4, 0}, "health": {2, 2}}, "node": {"agent": {9, 0}}})
+	require.Equal(t, results{"decode": {"agent": {3, 0}, "health": {2, 2}}, "node": {"agent": {9, 0}}}, best)
+}
+
 func TestReplace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "README.md")
 	require.NoError(t, os.WriteFile(path, []byte("before\n"+markBegin+"\nold\n"+markEnd+"\nafter\n"), 0o644))

@@ -40,6 +40,20 @@ var promised = []promise{
 	{"refuse", "decode", 0, 20, "refusing costs more than accepting"},
 }
 
+// take keeps the better of the figures in r and other.
+func (r results) take(other results) {
+	for name, byFrame := range other {
+		if r[name] == nil {
+			r[name] = map[string]cost{}
+		}
+		for frame, c := range byFrame {
+			if old, there := r[name][frame]; !there || c.Nanoseconds < old.Nanoseconds {
+				r[name][frame] = c
+			}
+		}
+	}
+}
+
 // ratio is how many times longer slow takes than fast, over all frames.
 func (r results) ratio(slow, fast string) float64 {
 	sum := 0.0

@@ -31,14 +31,15 @@ func crossed(groups []Group) []Group {
 	}
 	var list []Group
 	for _, g := range groups {
-		if g.Twin != "" || ruledElsewhere(g) {
+		if ruledElsewhere(g) {
 			continue
 		}
+		own := g.Tests
 		g.Tests = nil
 		for _, odd := range []string{`null`, `true`, `0`, `-1.5`, `1e3`, `""`, `"é\u0000"`, `[]`, `[[]]`, `[1,"a",null,{}]`, `{}`, `{"":1}`, `{"foo":1,"bar":[2],"baz":"x"}`, `{"foo":{"bar":{"baz":null}}}`} {
 			g.Tests = append(g.Tests, Test{Data: []byte(odd)})
 		}
-		g.Tests = append(g.Tests, byFile[g.Draft+"/"+g.File]...)
+		g.Tests = append(append(g.Tests, own...), byFile[g.Draft+"/"+g.File]...)
 		list = append(list, g)
 	}
 	return list

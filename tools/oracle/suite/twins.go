@@ -101,6 +101,61 @@ func (g Group) member() Group {
 	return v
 }
 
+// Married returns schemas that hold the rules of two at once, because the suite shows most
+// keywords alone. Their names start with M. Nobody has labelled them: they are judged by
+// comparison with another validator.
+func Married(groups []Group) []Group {
+	var single []Group
+	for _, g := range groups {
+		if len(g.rules()) > 0 && g.Draft == Drafts[0].Dir {
+			single = append(single, g)
+		}
+	}
+	var list []Group
+	for i, one := range single {
+		for _, stride := range []int{7, 31, 59} { // far enough to meet other files
+			other := single[(i*stride+stride)%len(single)]
+			if both := marry(one, other); both != nil {
+				child := one
+				child.Name, child.Twin, child.Original = fmt.Sprintf("M%04d", len(list)+1), "married", one.Name
+				child.Description += " AND " + other.Place()
+				child.Schema, child.Tests = both, append(slices.Clone(one.Tests), other.Tests...)
+				list = append(list, child)
+			}
+		}
+	}
+	return list
+}
+
+// rules returns a schema's keywords if it is one that decoders know and that stands for
+// itself.
+func (g Group) rules() map[string]json.RawMessage {
+	var schema map[string]json.RawMessage
+	if json.Unmarshal(g.Schema, &schema) != nil || bytes.Contains(g.Schema, []byte(`"$ref"`)) || selfish(g.Schema) {
+		return nil
+	}
+	delete(schema, "$schema")
+	for keyword := range schema {
+		if _, known := about[keyword]; !known && keyword != "type" {
+			return nil
+		}
+	}
+	return schema
+}
+
+// marry returns the rules of both, or nil when they share a keyword.
+func marry(one, other Group) json.RawMessage {
+	both := one.rules()
+	for keyword, value := range other.rules() {
+		if both[keyword] != nil {
+			return nil
+		}
+		both[keyword] = value
+	}
+	text, _ := json.Marshal(both) // what was read can be written
+	return text
+}
+
 // selfish reports whether a schema refers to anything but named places inside itself.
 func selfish(schema json.RawMessage) bool {
 	for _, word := range []string{`"$id"`, `"$dynamicRef"`, `"$anchor"`} {
