@@ -40,7 +40,10 @@ type conn struct {
 	class *class // guarded by hub.mu
 	slot  int    // guarded by hub.mu
 
-	ending  ending // written before ctx ends, read after
+	// endMu makes one step of the end of the output and the note of its reason. The
+	// reader takes it with its own close, so that it reads ending without a lock after.
+	endMu   sync.Mutex
+	ending  ending // set once, by the first close
 	garbage garbage
 }
 
@@ -187,10 +190,15 @@ func (c *conn) close(e ending, grace time.Duration, abandon bool) {
 	if e.code != 0 {
 		frame = closeFrame(e.code, e.reason)
 	}
-	if !c.out.close(frame, time.Now().Add(grace), abandon) {
+	c.endMu.Lock()
+	first := c.out.close(frame, time.Now().Add(grace), abandon)
+	if first {
+		c.ending = e
+	}
+	c.endMu.Unlock()
+	if !first {
 		return
 	}
-	c.ending = e
 	c.cancel(e)
 	// Wakes the reader, wherever it waits for input.
 	_ = c.socket.SetReadDeadline(past)
