@@ -252,8 +252,8 @@ func TestSetSecret(t *testing.T) {
 		require.Empty(t, f.told.take(), "the same again changes nothing")
 		require.NoError(t, f.SetSecret(context.Background(), settings.NewSecret("another")))
 		require.Equal(t, []string{"secret"}, f.told.take())
-		require.False(t, f.BearerOK(testToken))
-		require.True(t, f.BearerOK("another"))
+		require.False(t, f.isSecret(testToken))
+		require.True(t, f.isSecret("another"))
 		require.Equal(t, mismatchText, f.refusal(t, attempt()).Err.Message)
 		require.Equal(t, tokenText, f.refusal(t, attempt(d.signs())).Err.Message)
 		f.grant(t, attempt(withToken("another"), d.signs()))
@@ -270,5 +270,5 @@ func TestSetSecret(t *testing.T) {
 	})
 	f := newFixture(t, proxied(protocol.AuthModeTrustedProxy))
 	require.Error(t, f.SetSecret(context.Background(), settings.NewSecret("x")))
-	require.False(t, f.BearerOK(""))
+	require.False(t, f.isSecret(""))
 }

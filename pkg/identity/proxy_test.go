@@ -142,8 +142,8 @@ func TestPasswordMode(t *testing.T) {
 		require.Equal(t, c.code, details(t, r)["code"], c.name)
 	}
 	require.Equal(t, protocol.AuthModePassword, f.AuthMode())
-	require.True(t, f.BearerOK("pw"))
-	require.False(t, f.BearerOK(testToken))
+	require.True(t, f.isSecret("pw"))
+	require.False(t, f.isSecret(testToken))
 	require.Equal(t, "pairing required", f.refusal(t, attempt(remotely, withPassword("pw"), d.signs())).Err.Message)
 	g := f.grant(t, attempt(withPassword("pw"), d.signs()))
 	require.True(t, g.BySecret)

@@ -36,10 +36,6 @@ func (s *sharedSecret) matches(text string) bool {
 	return subtle.ConstantTimeCompare(sum[:], s.sum[:]) == 1 && s.set
 }
 
-// BearerOK reports whether secret is the gateway's token or password, in constant
-// time and without counting: BearerCheck is for what a stranger can reach.
-func (g *Guard) BearerOK(secret string) bool { return g.secret.Load().matches(secret) }
-
 // BearerCheck judges the secret of an HTTP request from addr (see ClientAddr), and
 // counts a wrong one as a connect would be. When ok is false and retryAfter is
 // positive, the secret was not looked at, or was wrong during a lockout: answer 429
