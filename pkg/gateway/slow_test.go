@@ -35,6 +35,7 @@ func TestSlowConsumerIsClosedAndDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := slowServer(t, 100_000, 0)
 		slow, healthy := s.pausedAdmin(), s.admin()
+		synctest.Wait() // both are ready
 		begin := time.Now()
 		for i := range 300 {
 			s.emit("agent", kilobyte)
