@@ -225,7 +225,9 @@ func TestRequestsWithoutReading(t *testing.T) {
 		synctest.Wait()
 		require.LessOrEqual(t, s.g.queued.Load(), int64(61_000))
 		time.Sleep(time.Minute)
-		require.Less(t, <-sent, 64+15, "reading paused: the limit in flight, then one refusal a second")
+		// 64 in flight, a few whose answers the queue and the pipe hold, then one refusal a
+		// second until the stall; without the pause there would be thousands.
+		require.Less(t, <-sent, 64+40)
 		open, _ := s.g.hub.count()
 		require.Zero(t, open)
 	})
