@@ -26,8 +26,8 @@ done
 (cd tools/oracle && SOAK="${SOAK:-long}" go test -count 1 -timeout 20m -v -run 'Breaks|Harmless' ./breaks | grep -E '^(ok|FAIL|---|    ---|.*caught by)|Error')
 
 # The kill -9 rounds of the store and the contracts that race, again and again.
-go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/task ./pkg/agent/...
+go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/task/... ./pkg/turn ./pkg/agent/...
 
 # kill -9 of a whole gateway under load, and the defences of its idempotency keys
 # taken out one by one: each must be noticed by a test.
-SOAK="${SOAK:-long}" go test -race -count 1 -timeout 20m -run 'KillNine|Mutants' ./pkg/daemon ./pkg/task
+SOAK="${SOAK:-long}" go test -race -count 1 -timeout 20m -run 'KillNine|Mutants' ./pkg/daemon ./pkg/turn

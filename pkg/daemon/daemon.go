@@ -32,7 +32,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -73,7 +73,7 @@ type Daemon struct {
 	audit    *audit.Log
 	sessions *session.Sessions
 	guard    *identity.Guard
-	runs     *task.Runs
+	runs     *turn.Runs
 	gateway  *gateway.Gateway
 	health   *health.Service
 	presence *presence.Service
@@ -185,7 +185,7 @@ func (d *Daemon) build() error {
 	if err != nil {
 		return err
 	}
-	d.runs, err = task.New(task.Config{
+	d.runs, err = turn.New(turn.Config{
 		DB: d.db, Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
 		ContextTokens: d.settings.Agent.OpenAI.ContextTokens,
 	})

@@ -1,290 +1,188 @@
-// Package task runs agent turns. Whatever asks for a turn (chat.send, agent)
-// goes through Runs: it remembers the idempotency key, stores the user's
-// message, waits for the session's turn, drives the backend, streams the agent
-// and chat events, stores the reply and ends the run with exactly one terminal
-// event.
+// Package task is the port of the durable task engine: what a task is, which states
+// it may take, and what an engine promises. pkg/task/durable implements it on the
+// gateway's own store; pkg/task/tasktest is the contract that every implementation
+// passes.
 //
-// What was acknowledged happens. A key's record (the hash of its params, the input,
-// the state, the outcome) is written in the transaction that stores the user's
-// message, and its outcome in the transaction that stores the reply, before the
-// terminal event. After a crash a run without a stored reply therefore begins again
-// from its stored input, without a second user message; one that has left words in
-// the transcript is closed with what they say; and its key answers with that one
-// outcome for as long as it is kept (Config.Retention, CountMax, BytesMax). A run
-// that was under way at attemptsMax crashes in a row is closed as interrupted,
-// because it may be their cause.
+// Everything that an agent does is a task, whatever asked for it (chat.send, agent,
+// tasks.submit), and what was acknowledged survives a crash. A task's record and the
+// events that tell of a change are written in one transaction; the events of a task
+// are numbered from 1 without gaps and linked by hashes.
 //
-// A graceful stop is the same promise kept politely. A run that has said something
-// ends as an error there and then, its words stored with it: half an answer must
-// not be followed by another whole one. A run that has said nothing is left for the
-// next start. Its clients see no terminal event before the shutdown event; those
-// that wait for an answer are told UNAVAILABLE with SHUTTING_DOWN, and after the
-// restart they see the run from its first event, numbered from 1, and then its one
-// terminal event. What a client may have seen before a crash was not stored, so the
-// same holds there. Only a full disk bends the rule: an outcome that cannot be
-// written is told all the same and written later, and if the gateway dies before
-// that, the run begins again.
+// The rule that surprises: only the engine writes a status. A worker holds a Lease,
+// and everything that it reports carries the lease's epoch, so that one whose lease
+// was lost (it hung, the task was cancelled, the gateway died) changes nothing any
+// more: it gets ErrFenced or ErrTerminal and must stop. What a worker does outside of
+// the store cannot be fenced; it must stop when Lease.Done is closed.
 //
-// The rule that surprises: a turn is accepted, then released. Start only accepts;
-// nothing of the turn is emitted before its owner calls Release, so that the
-// acknowledgement reaches the client ahead of the first event.
-//
-// Locking: Runs.mu guards the registry and the registry's view of each run. A
-// run's stream state belongs to its one goroutine, which is also the only one
-// that emits for it. No store access, backend call or event happens under mu. A
-// session that is being reset or deleted is held: requests for it wait, without mu,
-// until that is over.
+// Times are wall-clock times in UTC and leave the gateway as RFC 3339 with
+// milliseconds. Leases, delays and deadlines run on the monotonic clock once the
+// engine has seen them, so that setting the clock ends none early.
 package task
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"sync"
+	"encoding/json"
 	"time"
-
-	"github.com/coderclaw/gateway/pkg/agent"
-	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/store"
-	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-// The limits that a zero Config field stands for.
+// The limits of a task. Requests beyond them are refused with ErrInvalid.
 const (
-	runsMaxDefault        = 256
-	sessionRunsMaxDefault = 32
-	inputBytesMaxDefault  = 256 << 20
-	resumeMaxDefault      = 4
-	retentionDefault      = 24 * time.Hour
-	countMaxDefault       = 20_000
-	bytesMaxDefault       = 32 << 20
-	drainTimeoutDefault   = 10 * time.Second
+	DepthMax            = 16       // parents above a task
+	DependsOnMax        = 64       // tasks that a task waits for
+	DescriptionBytesMax = 4096     // of a description
+	KeyBytesMax         = 256      // of an idempotency key
+	MetadataBytesMax    = 16 << 10 // of the JSON of the metadata
+	InputBytesMax       = 32 << 20 // of an input, an output, and a payload each
+	CheckpointBytesMax  = 64 << 10 // of a checkpoint, and of a result
+	AttemptsMax         = 100      // of Request.MaxAttempts
+	AttemptsDefault     = 10       // when it is 0
 )
 
-// sweepEvery is the time between two looks for what is to be forgotten, or still
-// to be written.
-const sweepEvery = time.Minute
+// Task is one piece of work and what became of it. The JSON names are those of the
+// original's TaskState with our additions.
+type Task struct {
+	// ID is a UUIDv7, so that ids sort by the time of submission.
+	ID          string `json:"id"`
+	Status      Status `json:"status"`
+	Description string `json:"description"`
+	// Input is what the agent is asked. List leaves it and Output out, and tells
+	// their sizes.
+	Input       string `json:"input,omitempty"`
+	InputBytes  int64  `json:"inputBytes,omitempty"`
+	Output      string `json:"output,omitempty"`
+	OutputBytes int64  `json:"outputBytes,omitempty"`
+	// AgentID, Model and Thinking choose who answers and how; empty means the
+	// session's or the gateway's default.
+	AgentID  string `json:"agentId,omitempty"`
+	Model    string `json:"model,omitempty"`
+	Thinking string `json:"thinking,omitempty"`
+	// SessionID is the canonical key of the session that the task belongs to
+	// ("agent:main:main"), or empty. The tasks of a session run one after the other.
+	SessionID string `json:"sessionId,omitempty"`
+	// Concurrent tasks do not stand in their session's line.
+	Concurrent bool `json:"concurrent,omitempty"`
+	// ParentTaskID is the task that this one is part of. RootID is the top of the
+	// tree (the task itself when it has no parent), Depth the parents above it.
+	ParentTaskID string `json:"parentTaskId,omitempty"`
+	RootID       string `json:"rootId"`
+	Depth        int    `json:"depth,omitempty"`
+	// Detach keeps a cancellation of the parent from reaching this task.
+	Detach bool `json:"detach,omitempty"`
+	// DependsOn lists the tasks that must have ended before; OnFailure is what
+	// happens when one of them does not complete.
+	DependsOn []string  `json:"dependsOn,omitempty"`
+	OnFailure OnFailure `json:"onDependencyFailure,omitempty"`
 
-// Store is what Runs needs of the database. *store.DB is one.
-type Store interface {
-	View(fn func(*store.Tx) error) error
-	Update(ctx context.Context, fn func(*store.Tx) error) error
+	CreatedAt   time.Time `json:"createdAt"`
+	StartedAt   time.Time `json:"startedAt,omitzero"`   // of the first attempt
+	CompletedAt time.Time `json:"completedAt,omitzero"` // of the terminal state
+	// NotBefore is when it may be claimed (again); Deadline is when it fails if it
+	// has not ended.
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	Deadline  time.Time `json:"deadline,omitzero"`
+	// TimeoutMs bounds one attempt, in milliseconds; 0 is no bound of the engine's.
+	TimeoutMs int64 `json:"timeoutMs,omitempty"`
+	// Priority goes before age; higher is sooner.
+	Priority int `json:"priority,omitempty"`
+	// Attempt counts the attempts that began, MaxAttempts bounds them.
+	Attempt     int `json:"attempt"`
+	MaxAttempts int `json:"maxAttempts"`
+	// Progress is a percentage, absent until the first report.
+	Progress *int `json:"progress,omitempty"`
+	// Error is why it failed, or why it was cancelled.
+	Error *Failure `json:"error,omitempty"`
+	// Checkpoint is what a worker left for the next attempt.
+	Checkpoint []byte `json:"checkpoint,omitempty"`
+	// Wait is what a waiting task waits for.
+	Wait *Condition `json:"wait,omitempty"`
+
+	Key         Key    `json:"key,omitzero"`
+	ParamsHash  []byte `json:"paramsHash,omitempty"`
+	RequestedBy Actor  `json:"requestedBy,omitzero"`
+	// RetryOf is the ended task that this one does again.
+	RetryOf      string   `json:"retryOf,omitempty"`
+	Repo         string   `json:"repo,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty"`
+	// Metadata is the submitter's, an object of JSON.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+	// Payload is what the worker needs beside the input, and Result what it tells
+	// beside the output. Both are opaque to the engine and never leave the gateway.
+	// Payload is dropped when the task ends, and left out by List.
+	Payload []byte          `json:"payload,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+
+	CancelRequestedAt time.Time `json:"cancelRequestedAt,omitzero"`
+	// Revision counts the writes of the record. Order is the place of the submission
+	// among all, and the cursor of the task's first event.
+	Revision uint64 `json:"revision"`
+	Order    uint64 `json:"order"`
 }
 
-// Sessions is what Runs needs of the session store. *session.Sessions is one. The
-// functions that take a transaction take one of Config.DB.
-type Sessions interface {
-	Get(key string) (session.Entry, bool, error)
-	List() ([]session.Entry, error)
-	AppendTx(tx *store.Tx, key string, upd func(*session.Entry), msgs ...session.Message) (session.Entry, []session.Message, error)
-	History(key string, limit int) ([]session.Message, error)
-	Patch(ctx context.Context, key string, fn func(*session.Entry) error) (session.Entry, error)
-	ResetTx(tx *store.Tx, key string) (session.Entry, error)
-	MainKey() string
-	Notes() ([]session.Note, error)
-	DropNotesTx(tx *store.Tx, notes []session.Note) error
-}
-
-// Config says what Runs works with. DB, Sessions, Backend, Emitter and Log are
-// required.
-type Config struct {
-	// DB is the database that Sessions is in.
-	DB       Store
-	Sessions Sessions
-	Backend  agent.Backend
-	Emitter  wire.Emitter
-	Log      *slog.Logger
-	// Version is the program's version, shown by /status.
-	Version string
-	// ContextTokens is the size of the model's window that sessions show; 0 when
-	// it is not known.
-	ContextTokens int64
-	// RunsMax limits the runs that are queued or running, over all sessions.
-	RunsMax int
-	// SessionRunsMax limits the runs that are queued or running in one session.
-	SessionRunsMax int
-	// InputBytesMax limits the messages and images of these runs together.
-	InputBytesMax int
-	// ResumeMax limits the turns left by an earlier life that run at once.
-	ResumeMax int
-	// Retention is how long the outcome of a finished run answers its key.
-	Retention time.Duration
-	// CountMax and BytesMax limit the remembered outcomes, by number and by bytes;
-	// the oldest finished ones are forgotten first, runs in flight never.
-	CountMax, BytesMax int
-	// DrainTimeout is how long Close waits for cancelled turns to end.
-	DrainTimeout time.Duration
-}
-
-// Runs is the registry of agent turns. All methods are safe for concurrent use.
-type Runs struct {
-	db            Store
-	sessions      Sessions
-	backend       agent.Backend
-	emitter       wire.Emitter
-	log           *slog.Logger
-	version       string
-	contextTokens int64
-	startedAt     time.Time
-	runsMax       int
-	sessionMax    int
-	inputMax      int64
-	drainTimeout  time.Duration
-	ledger        ledger
-	resumeSlots   chan struct{} // holds a token for each resumed turn that runs
-
-	// base is the lifetime of every run; stop ends it with a cause.
-	base context.Context
-	stop context.CancelCauseFunc
-	wg   sync.WaitGroup
-
-	mu         sync.Mutex // guards the fields below
-	closed     bool
-	known      map[recordKey]*Run       // accepted, and something of it left in memory
-	byID       map[string]*Run          // the newest of known for each run id
-	resumable  []*Run                   // left by an earlier life and not yet begun
-	unsaved    []*Run                   // ended, with an outcome that the disk refused
-	active     map[string][]*Run        // by canonical session key: accepted and not yet done
-	total      int                      // how many runs active holds
-	inputBytes int64                    // what their inputs take
-	lanes      map[string][]*Run        // by canonical session key: the turns in line, the head running
-	holds      map[string]chan struct{} // by canonical session key: closed when new runs may begin again
-	arrivals   map[string]*arrival      // by run id: who waits for a run that is not known yet
-}
-
-// New returns a registry that has started nothing. It reads which runs an earlier
-// life has left; they take their places in line, and Run begins them.
-func New(cfg Config) (*Runs, error) {
-	switch {
-	case cfg.DB == nil:
-		return nil, errors.New("task: no database")
-	case cfg.Sessions == nil:
-		return nil, errors.New("task: no session store")
-	case cfg.Backend == nil:
-		return nil, errors.New("task: no agent backend")
-	case cfg.Emitter == nil:
-		return nil, errors.New("task: no emitter")
-	case cfg.Log == nil:
-		return nil, errors.New("task: no logger")
+// RunID is what the task's run is called on the wire: the client's key, or the
+// task's id when it has none.
+func (t *Task) RunID() string {
+	if t.Key.Key != "" {
+		return t.Key.Key
 	}
-	base, stop := context.WithCancelCause(context.Background())
-	r := &Runs{
-		db:            cfg.DB,
-		sessions:      cfg.Sessions,
-		backend:       cfg.Backend,
-		emitter:       cfg.Emitter,
-		log:           cfg.Log,
-		version:       cfg.Version,
-		contextTokens: cfg.ContextTokens,
-		startedAt:     time.Now(),
-		runsMax:       orDefault(cfg.RunsMax, runsMaxDefault),
-		sessionMax:    orDefault(cfg.SessionRunsMax, sessionRunsMaxDefault),
-		inputMax:      int64(orDefault(cfg.InputBytesMax, inputBytesMaxDefault)),
-		drainTimeout:  orDefault(cfg.DrainTimeout, drainTimeoutDefault),
-		ledger: ledger{
-			log:       cfg.Log,
-			retention: orDefault(cfg.Retention, retentionDefault),
-			countMax:  int64(orDefault(cfg.CountMax, countMaxDefault)),
-			costMax:   int64(orDefault(cfg.BytesMax, bytesMaxDefault)),
-		},
-		resumeSlots: make(chan struct{}, orDefault(cfg.ResumeMax, resumeMaxDefault)),
-		base:        base,
-		stop:        stop,
-		known:       map[recordKey]*Run{},
-		byID:        map[string]*Run{},
-		active:      map[string][]*Run{},
-		lanes:       map[string][]*Run{},
-		holds:       map[string]chan struct{}{},
-		arrivals:    map[string]*arrival{},
-	}
-	if err := r.load(); err != nil {
-		return nil, fmt.Errorf("read the runs that were left: %w", err)
-	}
-	return r, nil
+	return t.ID
 }
 
-// orDefault returns v, or def when v is not positive.
-func orDefault[T int | time.Duration](v, def T) T {
-	if v <= 0 {
-		return def
-	}
-	return v
+// Namespace keeps the idempotency keys, and the workers, of different methods apart.
+type Namespace string
+
+// The namespaces of what starts tasks.
+const (
+	NamespaceAgent Namespace = "agent"
+	NamespaceChat  Namespace = "chat"
+	NamespaceSend  Namespace = "send"
+	NamespacePoll  Namespace = "poll"
+	NamespaceTask  Namespace = "task"
+)
+
+// Key is an idempotency key in its scope: nobody can replay, or learn of, the task of
+// another principal. A task without a key has an empty Key.Key.
+type Key struct {
+	Principal string    `json:"principal,omitempty"`
+	Namespace Namespace `json:"namespace,omitempty"`
+	Key       string    `json:"key,omitempty"`
 }
 
-// Run begins the runs that an earlier life has left, forgets what is too old, and
-// blocks until ctx ends or Close is called. It returns what Close returns.
-func (r *Runs) Run(ctx context.Context) error {
-	r.resume()
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		r.sweep(ctx)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return r.Close()
-		case <-r.base.Done():
-			return r.Close()
-		}
-	}
+// Actor is who asked for a task, as far as it is known.
+type Actor struct {
+	User    string `json:"user,omitempty"`
+	Device  string `json:"device,omitempty"`
+	Session string `json:"session,omitempty"` // the connection or login
 }
 
-// Close refuses new runs, cancels those in flight and waits for them: those that
-// have said something store it and emit their terminal event, the others are left
-// for the next start. It returns an error when a backend ignores its cancellation
-// for longer than DrainTimeout. Calling it again waits again.
-func (r *Runs) Close() error {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	r.stop(errShutdown)
-	r.launch(false)
-
-	drained := make(chan struct{})
-	go func() {
-		r.wg.Wait()
-		close(drained)
-	}()
-	timer := time.NewTimer(r.drainTimeout)
-	defer timer.Stop()
-	select {
-	case <-drained:
-		r.saveOutcomes(context.Background())
-		return nil
-	case <-timer.C:
-		r.mu.Lock()
-		left := r.total
-		r.mu.Unlock()
-		return fmt.Errorf("%d agent runs did not end within %s", left, r.drainTimeout)
-	}
+// Failure is why a task failed or was cancelled.
+type Failure struct {
+	// Code is one of the Code constants, or the worker's own.
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	// Retryable lets the engine try again while attempts are left.
+	Retryable bool `json:"retryable,omitempty"`
 }
 
-// sweep writes the outcomes that the disk refused and forgets the ended runs that
-// are too old, a few in each transaction.
-func (r *Runs) sweep(ctx context.Context) {
-	r.saveOutcomes(ctx)
-	for more := true; more; {
-		err := r.db.Update(ctx, func(tx *store.Tx) (err error) {
-			more, err = r.ledger.sweep(tx, time.Now())
-			return err
-		})
-		if err != nil {
-			if ctx.Err() == nil {
-				r.log.Warn("ended runs not forgotten", "err", err)
-			}
-			return
-		}
-	}
-}
+// The codes of the failures that the engine itself gives.
+const (
+	CodeDeadline         = "deadline"
+	CodeTimeout          = "timeout"
+	CodeDependencyFailed = "dependency_failed"
+	CodeDependencySkip   = "dependency_skipped"
+	CodeDeadLetter       = "dead_letter"
+	CodeCancelled        = "cancelled"
+	CodeParentCancelled  = "parent_cancelled"
+)
 
-// inLine tells how many turns of a session run (one at most) and how many wait.
-func (r *Runs) inLine(sessionKey string) (running, queued int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := len(r.lanes[sessionKey])
-	if n == 0 {
-		return 0, 0
-	}
-	return 1, n - 1
-}
+// OnFailure says what becomes of a task when one that it depends on fails, is
+// cancelled, or is skipped.
+type OnFailure string
+
+// The policies. The empty one means OnFailureFail.
+const (
+	// OnFailureFail fails the task with dependency_failed.
+	OnFailureFail OnFailure = "fail"
+	// OnFailureSkip cancels the task without calling that a failure.
+	OnFailureSkip OnFailure = "skip"
+	// OnFailureRun runs the task all the same.
+	OnFailureRun OnFailure = "run"
+)

@@ -2,10 +2,10 @@
 // whoever names a session (agent), waits for a turn to end (agent.wait), and
 // tells who an agent is (agent.identity.get).
 //
-// It decides which session is meant; how a turn runs is the business of pkg/task.
+// It decides which session is meant; how a turn runs is the business of pkg/turn.
 // The agent method answers twice: when the turn is accepted, and when it has
 // ended. A client that goes away loses the second answer, not the turn: the same
-// key sent again joins the turn, or gets its result, for as long as pkg/task keeps
+// key sent again joins the turn, or gets its result, for as long as pkg/turn keeps
 // the key and whether or not the gateway was restarted in between.
 //
 // The service has no state of its own.
@@ -18,7 +18,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 )
 
 // Sessions is what the service needs of the session store.
@@ -30,8 +30,8 @@ type Sessions interface {
 
 // Runs is what the service needs of the run registry.
 type Runs interface {
-	Start(ctx context.Context, req task.Request) (run *task.Run, replayed bool, err error)
-	Wait(ctx context.Context, runID string) (task.Outcome, bool)
+	Start(ctx context.Context, req turn.Request) (run *turn.Run, replayed bool, err error)
+	Wait(ctx context.Context, runID string) (turn.Outcome, bool)
 }
 
 // Identity is how an agent presents itself. ID is required.

@@ -17,7 +17,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent/agenttest"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -45,7 +45,7 @@ type rig struct {
 	t    testing.TB
 	rec  *recorder
 	sess *session.Sessions
-	runs *task.Runs
+	runs *turn.Runs
 	stop func()
 }
 
@@ -63,7 +63,7 @@ func openRig(t testing.TB, dir string, backend agent.Backend) *rig {
 	sess, err := session.New(session.Config{DB: db, Log: log})
 	require.NoError(t, err)
 	rec := &recorder{}
-	runs, err := task.New(task.Config{DB: db, Sessions: sess, Backend: backend, Emitter: rec, Log: log})
+	runs, err := turn.New(turn.Config{DB: db, Sessions: sess, Backend: backend, Emitter: rec, Log: log})
 	require.NoError(t, err)
 	svc, err := New(Config{Sessions: sess, Runs: runs})
 	require.NoError(t, err)
@@ -329,7 +329,7 @@ func TestAgentEnds(t *testing.T) {
 				defer g.stop()
 				if c.abort {
 					time.AfterFunc(time.Minute, func() {
-						_, err := g.runs.AbortRun(context.Background(), "agent:main:main", "k", task.StopRPC)
+						_, err := g.runs.AbortRun(context.Background(), "agent:main:main", "k", turn.StopRPC)
 						require.NoError(t, err)
 					})
 				}
@@ -366,7 +366,7 @@ func TestAgentWait(t *testing.T) {
 		wait("zzz", wire.Opt[int64]{})
 		require.Equal(t, 30*time.Second, time.Since(began).Round(time.Second))
 
-		run, _, err := g.runs.Start(t.Context(), task.Request{Key: "a1", SessionKey: "agent:main:main", RawSessionKey: "main", Message: "hi"})
+		run, _, err := g.runs.Start(t.Context(), turn.Request{Key: "a1", SessionKey: "agent:main:main", RawSessionKey: "main", Message: "hi"})
 		require.NoError(t, err)
 		run.Release()
 		started := jsonNumber(t, time.Now().UnixMilli())
@@ -388,9 +388,9 @@ func TestAgentWaitTellsHowItEnded(t *testing.T) {
 	require.Equal(t, protocol.AgentWaitStatusError, result.Status)
 	require.Equal(t, "HTTP 500", result.Error.V)
 
-	run, _, err := g.runs.Start(t.Context(), task.Request{Key: "cut", SessionKey: "agent:main:main", RawSessionKey: "main", Message: "hi"})
+	run, _, err := g.runs.Start(t.Context(), turn.Request{Key: "cut", SessionKey: "agent:main:main", RawSessionKey: "main", Message: "hi"})
 	require.NoError(t, err)
-	_, err = g.runs.AbortRun(t.Context(), "agent:main:main", run.ID(), task.StopRPC)
+	_, err = g.runs.AbortRun(t.Context(), "agent:main:main", run.ID(), turn.StopRPC)
 	require.NoError(t, err)
 	result, err = g.AgentWait(t.Context(), peer, protocol.AgentWaitParams{RunID: "cut"})
 	require.NoError(t, err)

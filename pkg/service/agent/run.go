@@ -8,7 +8,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -57,9 +57,9 @@ func (s *Service) Agent(ctx context.Context, peer *wire.Peer, params protocol.Ag
 		return protocol.AgentResult{}, err
 	}
 	switch out.State {
-	case task.StateError:
+	case turn.StateError:
 		return protocol.AgentResult{}, failed(run.ID(), out.Error, out.Detail)
-	case task.StateSuspended:
+	case turn.StateSuspended:
 		return protocol.AgentResult{}, suspended(out)
 	}
 	return result(run, out), nil
@@ -67,8 +67,8 @@ func (s *Service) Agent(ctx context.Context, peer *wire.Peer, params protocol.Ag
 
 // request checks the params in the original's order and turns them into a run.
 // found is false when no session is named.
-func (s *Service) request(peer *wire.Peer, params protocol.AgentParams) (req task.Request, found bool, err error) {
-	images, err := task.Attachments(params.Attachments)
+func (s *Service) request(peer *wire.Peer, params protocol.AgentParams) (req turn.Request, found bool, err error) {
+	images, err := turn.Attachments(params.Attachments)
 	if err != nil {
 		return req, false, err
 	}
@@ -79,7 +79,7 @@ func (s *Service) request(peer *wire.Peer, params protocol.AgentParams) (req tas
 	if err != nil || !found {
 		return req, false, err
 	}
-	message, err := task.CleanMessage(params.Message)
+	message, err := turn.CleanMessage(params.Message)
 	if err != nil {
 		return req, false, err
 	}
@@ -90,12 +90,12 @@ func (s *Service) request(peer *wire.Peer, params protocol.AgentParams) (req tas
 	if err != nil {
 		return req, false, err
 	}
-	if entry.SendPolicy == task.SendPolicyDeny {
+	if entry.SendPolicy == turn.SendPolicyDeny {
 		return req, false, wire.Errorf(protocol.ErrorInvalidRequest, "send blocked by session policy")
 	}
-	return task.Request{
+	return turn.Request{
 		Principal:     peer.Principal,
-		Namespace:     task.NamespaceAgent,
+		Namespace:     turn.NamespaceAgent,
 		Key:           params.IdempotencyKey,
 		ParamsHash:    sha256.Sum256(params.AppendJSON(nil)),
 		SessionKey:    t.key.Full,
@@ -103,10 +103,10 @@ func (s *Service) request(peer *wire.Peer, params protocol.AgentParams) (req tas
 		AgentID:       t.key.AgentID,
 		Message:       message,
 		Images:        images,
-		Thinking:      task.Thinking(params.Thinking.Or("")),
+		Thinking:      turn.Thinking(params.Thinking.Or("")),
 		System:        params.ExtraSystemPrompt.Or(""),
 		Timeout:       time.Duration(min(params.Timeout.Or(0), timeoutSecondsMax)) * time.Second,
-		ToolConnID:    task.ToolConnID(peer),
+		ToolConnID:    turn.ToolConnID(peer),
 		Touch:         touch(params),
 	}, true, nil
 }
@@ -139,15 +139,15 @@ func failed(runID, why, detail string) *wire.Error {
 	e := wire.Errorf(protocol.ErrorUnavailable, "%s", why)
 	e.Payload = protocol.AgentResult{RunID: runID, Status: protocol.AgentFinalStatusError, Summary: why}.AppendJSON(nil)
 	if detail != "" {
-		e.Details = task.Details(detail)
+		e.Details = turn.Details(detail)
 	}
 	return e
 }
 
 // suspended is the second answer when the gateway stops first. It carries no result,
 // because there will be one: for the same key, after the restart.
-func suspended(out task.Outcome) *wire.Error {
-	e := wire.Errorf(protocol.ErrorUnavailable, "%s", out.Error).WithDetails(task.Details(out.Detail))
+func suspended(out turn.Outcome) *wire.Error {
+	e := wire.Errorf(protocol.ErrorUnavailable, "%s", out.Error).WithDetails(turn.Details(out.Detail))
 	retryable := true
 	e.Retryable = &retryable
 	return e
@@ -155,14 +155,14 @@ func suspended(out task.Outcome) *wire.Error {
 
 // result is the second answer of a turn that ended with a reply, or was stopped
 // before it had one.
-func result(run *task.Run, out task.Outcome) protocol.AgentResult {
+func result(run *turn.Run, out turn.Outcome) protocol.AgentResult {
 	payloads := []protocol.AgentPayload{}
 	if out.Text != "" && !out.Silent {
 		payloads = append(payloads, protocol.AgentPayload{Text: out.Text})
 	}
 	meta := protocol.AgentMeta{
 		DurationMs: max(out.EndedAt-run.AcceptedAt().UnixMilli(), 0),
-		Aborted:    out.State == task.StateAborted,
+		Aborted:    out.State == turn.StateAborted,
 	}
 	if out.StopReason != "" {
 		meta.StopReason = wire.Some(out.StopReason)
@@ -179,7 +179,7 @@ func result(run *task.Run, out task.Outcome) protocol.AgentResult {
 }
 
 // runMeta is what the model's side tells of a turn.
-func runMeta(out task.Outcome) protocol.AgentRunMeta {
+func runMeta(out turn.Outcome) protocol.AgentRunMeta {
 	u := out.Usage
 	total := u.Total
 	if total == 0 {
@@ -201,11 +201,11 @@ func runMeta(out task.Outcome) protocol.AgentRunMeta {
 }
 
 // summary tells a turn's end in a word. Clients print it when there is no reply.
-func summary(out task.Outcome) string {
+func summary(out turn.Outcome) string {
 	switch {
-	case out.State != task.StateAborted:
+	case out.State != turn.StateAborted:
 		return summaryCompleted
-	case out.StopReason == task.StopTimeout:
+	case out.StopReason == turn.StopTimeout:
 		return summaryTimeout
 	}
 	return summaryAborted

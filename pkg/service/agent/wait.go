@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -36,9 +36,9 @@ func (s *Service) AgentWait(ctx context.Context, _ *wire.Peer, params protocol.A
 	}
 	result.EndedAt = wire.Some(out.EndedAt)
 	switch out.State {
-	case task.StateFinal:
+	case turn.StateFinal:
 		result.Status = protocol.AgentWaitStatusOk
-	case task.StateError:
+	case turn.StateError:
 		result.Status = protocol.AgentWaitStatusError
 		result.Error = wire.Some(out.Error)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/coderclaw/gateway/gen/protocol"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -17,14 +17,14 @@ func (s *Service) ChatAbort(ctx context.Context, _ *wire.Peer, params protocol.C
 	}
 	var ids []string
 	if runID, ok := params.RunID.Get(); ok {
-		done, err := s.runs.AbortRun(ctx, key.Full, runID, task.StopRPC)
+		done, err := s.runs.AbortRun(ctx, key.Full, runID, turn.StopRPC)
 		if err != nil {
 			return protocol.ChatAbortResult{}, err
 		}
 		if done {
 			ids = append(ids, runID)
 		}
-	} else if ids, err = s.runs.AbortSession(ctx, key.Full, task.StopRPC); err != nil {
+	} else if ids, err = s.runs.AbortSession(ctx, key.Full, turn.StopRPC); err != nil {
 		return protocol.ChatAbortResult{}, err
 	}
 	return *aborted(ids), nil

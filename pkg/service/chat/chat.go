@@ -2,7 +2,7 @@
 // sends a person's message, aborts what answers it, and adds words without a run.
 //
 // It decides what may be sent and how history is cut; who runs a turn, in which
-// order and with which events is the business of pkg/task, and what is kept is
+// order and with which events is the business of pkg/turn, and what is kept is
 // that of pkg/session. It never asks a model.
 //
 // The rule that surprises: a stop word ("stop", "esc", "/stop") is not a message.
@@ -18,7 +18,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -32,7 +32,7 @@ type Sessions interface {
 
 // Runs is what the service needs of the run registry.
 type Runs interface {
-	Start(ctx context.Context, req task.Request) (run *task.Run, replayed bool, err error)
+	Start(ctx context.Context, req turn.Request) (run *turn.Run, replayed bool, err error)
 	AbortRun(ctx context.Context, sessionKey, runID, reason string) (bool, error)
 	AbortSession(ctx context.Context, sessionKey, reason string) ([]string, error)
 }

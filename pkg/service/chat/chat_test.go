@@ -18,7 +18,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent/agenttest"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -61,7 +61,7 @@ type rig struct {
 	t    testing.TB
 	rec  *recorder
 	sess *session.Sessions
-	runs *task.Runs
+	runs *turn.Runs
 	stop func()
 }
 
@@ -79,7 +79,7 @@ func openRig(t testing.TB, dir string, backend agent.Backend) *rig {
 	sess, err := session.New(session.Config{DB: db, Log: log})
 	require.NoError(t, err)
 	rec := &recorder{}
-	runs, err := task.New(task.Config{DB: db, Sessions: sess, Backend: backend, Emitter: rec, Log: log})
+	runs, err := turn.New(turn.Config{DB: db, Sessions: sess, Backend: backend, Emitter: rec, Log: log})
 	require.NoError(t, err)
 	svc, err := New(Config{Sessions: sess, Runs: runs, Emitter: rec})
 	require.NoError(t, err)
@@ -104,7 +104,7 @@ func (g *rig) send(key, message string) string {
 }
 
 // finish waits for the end of a run.
-func (g *rig) finish(key string) task.Outcome {
+func (g *rig) finish(key string) turn.Outcome {
 	g.t.Helper()
 	out, ok := g.runs.Wait(context.Background(), key)
 	require.True(g.t, ok)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -63,7 +63,7 @@ func display(messages []session.Message) []protocol.ChatMessage {
 	shown := []protocol.ChatMessage{}
 	total := 0
 	for _, m := range slices.Backward(messages) {
-		if task.IsSilent(m.Text) && m.Role == "assistant" {
+		if turn.IsSilent(m.Text) && m.Role == "assistant" {
 			continue
 		}
 		out, size := displayMessage(m)
@@ -104,7 +104,7 @@ func displayMessage(m session.Message) (protocol.ChatMessage, int) {
 	}
 	out = protocol.ChatMessage{
 		Role:      out.Role,
-		Content:   []protocol.ChatContent{task.TextContent(messageOmitted)},
+		Content:   []protocol.ChatContent{turn.TextContent(messageOmitted)},
 		Timestamp: out.Timestamp,
 		Coderclaw: wire.Some(protocol.ChatTruncation{Truncated: true, Reason: "oversized"}),
 	}
@@ -115,7 +115,7 @@ func displayMessage(m session.Message) (protocol.ChatMessage, int) {
 func displayContent(m session.Message) []protocol.ChatContent {
 	content := []protocol.ChatContent{}
 	if m.Text != "" {
-		content = append(content, task.TextContent(cut(m.Text)))
+		content = append(content, turn.TextContent(cut(m.Text)))
 	}
 	for _, img := range m.Images {
 		content = append(content, protocol.ChatContent{

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/coderclaw/gateway/gen/protocol"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -23,13 +23,13 @@ func (s *Service) ChatInject(ctx context.Context, _ *wire.Peer, params protocol.
 		return protocol.ChatInjectResult{}, err
 	} else if !ok {
 		return protocol.ChatInjectResult{}, wire.Errorf(protocol.ErrorInvalidRequest, "session not found").
-			WithDetails(task.Details(protocol.DetailSessionNotFound))
+			WithDetails(turn.Details(protocol.DetailSessionNotFound))
 	}
 	text := params.Message
 	if label := strings.TrimSpace(params.Label.Or("")); label != "" {
 		text = "[" + label + "]\n\n" + text
 	}
-	_, stored, err := s.sessions.Append(ctx, key.Full, nil, task.InjectedMessage(text))
+	_, stored, err := s.sessions.Append(ctx, key.Full, nil, turn.InjectedMessage(text))
 	if err != nil {
 		return protocol.ChatInjectResult{}, wire.Errorf(protocol.ErrorUnavailable, "failed to write transcript: %s", err)
 	}
@@ -39,7 +39,7 @@ func (s *Service) ChatInject(ctx context.Context, _ *wire.Peer, params protocol.
 		SessionKey: params.SessionKey,
 		Seq:        0,
 		State:      protocol.ChatStateFinal,
-		Message:    task.InjectedChatMessage(message).AppendJSON(nil),
+		Message:    turn.InjectedChatMessage(message).AppendJSON(nil),
 	})
 	return protocol.ChatInjectResult{Ok: true, MessageID: message.ID}, nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -27,11 +27,11 @@ func (s *Service) ChatSend(ctx context.Context, peer *wire.Peer, params protocol
 	if err != nil {
 		return protocol.ChatSendResult{}, err
 	}
-	if entry.SendPolicy == task.SendPolicyDeny {
+	if entry.SendPolicy == turn.SendPolicyDeny {
 		return protocol.ChatSendResult{}, wire.Errorf(protocol.ErrorInvalidRequest, "send blocked by session policy")
 	}
-	if task.IsStop(message) {
-		ids, err := s.runs.AbortSession(ctx, key.Full, task.StopCommand)
+	if turn.IsStop(message) {
+		ids, err := s.runs.AbortSession(ctx, key.Full, turn.StopCommand)
 		if err != nil {
 			return protocol.ChatSendResult{}, err
 		}
@@ -52,11 +52,11 @@ func (s *Service) ChatSend(ctx context.Context, peer *wire.Peer, params protocol
 
 // content returns what the message says, cleaned, with its images.
 func content(params protocol.ChatSendParams) (string, []session.Image, error) {
-	message, err := task.CleanMessage(params.Message)
+	message, err := turn.CleanMessage(params.Message)
 	if err != nil {
 		return "", nil, err
 	}
-	images, err := task.Attachments(params.Attachments)
+	images, err := turn.Attachments(params.Attachments)
 	if err != nil {
 		return "", nil, err
 	}
@@ -67,10 +67,10 @@ func content(params protocol.ChatSendParams) (string, []session.Image, error) {
 }
 
 // request is the run that a message asks for.
-func request(peer *wire.Peer, params protocol.ChatSendParams, key session.Key, message string, images []session.Image) task.Request {
-	req := task.Request{
+func request(peer *wire.Peer, params protocol.ChatSendParams, key session.Key, message string, images []session.Image) turn.Request {
+	req := turn.Request{
 		Principal:     peer.Principal,
-		Namespace:     task.NamespaceChat,
+		Namespace:     turn.NamespaceChat,
 		Key:           params.IdempotencyKey,
 		ParamsHash:    sha256.Sum256(params.AppendJSON(nil)),
 		SessionKey:    key.Full,
@@ -79,12 +79,12 @@ func request(peer *wire.Peer, params protocol.ChatSendParams, key session.Key, m
 		Message:       message,
 		Images:        images,
 		Timeout:       time.Duration(min(params.TimeoutMs.Or(0), timeoutMsMax)) * time.Millisecond,
-		ToolConnID:    task.ToolConnID(peer),
+		ToolConnID:    turn.ToolConnID(peer),
 		Touch:         touch,
 	}
 	// The original puts "/think <level>" before the text, unless it is a command.
 	if !strings.HasPrefix(message, "/") {
-		req.Thinking = task.Thinking(params.Thinking.Or(""))
+		req.Thinking = turn.Thinking(params.Thinking.Or(""))
 	}
 	return req
 }
@@ -110,12 +110,12 @@ func touch(e *session.Entry) {
 
 // replay is the answer to a key that was used before. An aborted run counts as
 // answered, as with the original.
-func replay(run *task.Run) (status protocol.ChatRunState, summary wire.Opt[string]) {
+func replay(run *turn.Run) (status protocol.ChatRunState, summary wire.Opt[string]) {
 	out, ended := run.Outcome()
 	switch {
 	case !ended:
 		return protocol.ChatRunStateInFlight, summary
-	case out.State == task.StateError:
+	case out.State == turn.StateError:
 		return protocol.ChatRunStateError, wire.Some(out.Error)
 	}
 	return protocol.ChatRunStateOk, summary

@@ -9,7 +9,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -211,4 +211,4 @@ func cut(text string, charsMax int) string {
 }
 
 // silent reports whether the message is an agent's way of saying nothing.
-func silent(m session.Message) bool { return m.Role == "assistant" && task.IsSilent(m.Text) }
+func silent(m session.Message) bool { return m.Role == "assistant" && turn.IsSilent(m.Text) }

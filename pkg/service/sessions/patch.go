@@ -6,7 +6,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -141,7 +141,7 @@ type level struct {
 func levels(p protocol.SessionsPatchParams, e *session.Entry) []level {
 	usage := wire.OptNull[string]{V: string(p.ResponseUsage.V), Set: p.ResponseUsage.Set, Null: p.ResponseUsage.Null}
 	return []level{
-		{p.ThinkingLevel, &e.ThinkingLevel, task.Thinking, "invalid thinkingLevel (use off|minimal|low|medium|high)", ""},
+		{p.ThinkingLevel, &e.ThinkingLevel, turn.Thinking, "invalid thinkingLevel (use off|minimal|low|medium|high)", ""},
 		{p.VerboseLevel, &e.VerboseLevel, verbose, `invalid verboseLevel (use "on"|"off")`, ""},
 		{p.ReasoningLevel, &e.ReasoningLevel, reasoning, `invalid reasoningLevel (use "on"|"off"|"stream")`, "off"},
 		{usage, &e.ResponseUsage, responseUsage, `invalid responseUsage (use "off"|"tokens"|"full")`, "off"},

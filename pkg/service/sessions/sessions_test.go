@@ -15,7 +15,7 @@ import (
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -460,7 +460,7 @@ func TestStoreFailureIsNotTheClientsFault(t *testing.T) {
 	require.False(t, errors.Is(e, session.ErrTooMany))
 }
 
-var _ Runs = (*task.Runs)(nil)
+var _ Runs = (*turn.Runs)(nil)
 
 // brokenSessions cannot read transcripts.
 type brokenSessions struct{ Sessions }

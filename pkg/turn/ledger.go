@@ -1,4 +1,4 @@
-package task
+package turn
 
 import (
 	"crypto/sha256"
@@ -116,15 +116,15 @@ type endedTotal struct {
 
 var (
 	// runRecords holds every run that is remembered, by id.
-	runRecords = store.NewBucket[record]("task.runs")
+	runRecords = store.NewBucket[record]("turn.runs")
 	// runInputs holds the inputs of the runs that have not ended, by id.
-	runInputs = store.NewBucket[input]("task.inputs")
+	runInputs = store.NewBucket[input]("turn.inputs")
 	// liveRuns holds the ids of the runs that have not ended, by Seq.
-	liveRuns = store.NewBucket[string]("task.live")
+	liveRuns = store.NewBucket[string]("turn.live")
 	// endedRuns holds the others in the order in which they ended.
-	endedRuns = store.NewBucket[endedRun]("task.ended")
+	endedRuns = store.NewBucket[endedRun]("turn.ended")
 	// endedTotals has one row.
-	endedTotals = store.NewBucket[endedTotal]("task.totals")
+	endedTotals = store.NewBucket[endedTotal]("turn.totals")
 )
 
 const totalsKey = "ended"
