@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -111,13 +112,14 @@ func TestAPausedReader(t *testing.T) {
 	h.start()
 	healthy := h.visit("healthy")
 	gate := &gate{open: make(chan struct{})}
+	t.Cleanup(gate.release) // a failed test must not leave its reader waiting
 	paused := h.visit("paused", func(o *client.Options) { o.HTTPClient = gate.httpClient() })
 	gate.paused.Store(true)
 	for i := range 12 { // each run tells its 512 KiB four times: 24 MiB in all, more than the kernel holds
 		end := healthy.terminal(healthy.say("main", "again", fmt.Sprint("k", i)))
 		require.Equal(t, protocol.ChatStateFinal, end.State)
 	}
-	close(gate.open)
+	gate.release()
 	<-paused.Done()
 	require.NoError(t, healthy.Conn.Err())
 	h.stop()
@@ -131,7 +133,10 @@ type gate struct {
 	net.Conn
 	paused atomic.Bool
 	open   chan struct{}
+	once   sync.Once
 }
+
+func (g *gate) release() { g.once.Do(func() { close(g.open) }) }
 
 func (g *gate) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)

@@ -183,12 +183,12 @@ func (v *visitor) chats(runID string) (list []protocol.ChatEvent) {
 // until waits for a condition over the events, looking again at each new one.
 func (v *visitor) until(what string, ok func() bool) {
 	v.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-v.news:
 		case <-deadline:
-			v.t.Fatalf("waited 20 s for %s; events so far:\n%s", what, v.dump())
+			v.t.Fatalf("waited a minute for %s; events so far:\n%s", what, v.dump())
 		}
 	}
 }
