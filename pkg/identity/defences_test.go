@@ -34,14 +34,27 @@ var defences = []defence{
 	{"9 guesses on this host", "limit.go", `if !t.lockedLocked(now, l.limits) {`, `if !t.lockedLocked(now, l.limits) || s.from == fromLocal {`, "TestLockout"},
 	{"10 guesses beside a device", "pairing.go", `if c.proof.uncounted {`, `if false {`, "TestDeviceTokenDoesNotForgive"},
 	{"10 guesses beside a device token", "secret.go", `c.deviceID != "" && g.mode == protocol.AuthModeToken`, `c.deviceID != ""`, "TestPasswordMode"},
+	{"10 guesses during a lockout of tokens", "pairing.go", `if c.proof.uncounted {`, `if c.proof.uncounted && v.weighed {`, "TestALockoutOfTokens"},
+	{"9 guesses that arrive together", "limit.go", "for _, t := range locked {\n\t\tt.spent++", "l.mu.Unlock()\n\ttime.Sleep(time.Millisecond)\n\tl.mu.Lock()\n\tfor _, t := range locked {\n\t\tt.spent++", "TestParallelGuesses"},
 	{"11 two forms of an address", "limit.go", `addr = addr.Unmap().WithZone("")`, `addr = addr.WithZone("")`, "TestAddressesAreCanonical"},
 	{"11 a network of addresses", "limit.go", `v6Bits     = 64`, `v6Bits     = 128`, "TestAddressesAreCanonical"},
 	{"11 many addresses", "limit.go", `ok && l.global[key] != nil {`, `ok && false {`, "TestGlobalLimit"},
-	{"12 kinds of credential", "pairing.go", `from := c.source(tokenCredential)`, `from := c.source(sharedCredential)`, "TestDeviceTokenDoesNotForgive"},
+	{"12 kinds of credential", "pairing.go", `g.limiter.judge(c.source(tokenCredential),`, `g.limiter.judge(c.source(sharedCredential),`, "TestDeviceTokenDoesNotForgive"},
 	{"13 memory of the limiter", "limit.go", `if l.recent.Len() >= sourcesMax {`, `if l.recent.Len() >= 2*sourcesMax {`, "TestLimiterMemory"},
 	{"14 the owner during a lockout", "secret.go", `case c.paired:`, `case false:`, "TestPairedDevicePasses"},
 	{"14 the right secret during a lockout", "limit.go", `reserveMax   = 5`, `reserveMax   = 0`, "TestLockout"},
 	{"14 guesses during a lockout", "limit.go", `if t.spent > reserveMax-1 {`, `if false {`, "TestLockoutBounds"},
+	{"14 the reserve of all others", "limit.go", `if v.weighed = v.retryAfter == 0; !v.weighed {
+		return v
+	}
+	for _, t := range locked {
+		t.spent++
+	}`, `for _, t := range locked {
+		t.spent++
+	}
+	if v.weighed = v.retryAfter == 0; !v.weighed {
+		return v
+	}`, "TestTheReserve"},
 	{"25 pages that name themselves otherwise", "door.go", `if !d.originAllowed(`, `if browser && !d.originAllowed(`, "TestConnectRefuses"},
 	{"26 what is no origin", "door.go", ` || u.Scheme+"://"+u.Host != origin`, ``, "TestOriginAllowed"},
 	{"27 another port", "door.go", ` && originPort == hostPort`, ``, "TestOriginAllowed"},
@@ -85,8 +98,9 @@ var defences = []defence{
 	{"55 many requests of one device", "pairing.go", `if len(own) >= pendingPerDeviceMax {`, `if false {`, "TestRequestsAreCapped"},
 	{"55 old requests", "pairing.go", `return now-r.Ts >= pendingTTL.Milliseconds()`, `return false`, "TestExpiredRequests"},
 	{"59 another's id", "connect.go", `if c.device.ID != id {`, `if false {`, "TestConnectRefuses"},
-	{"102 guesses over HTTP", "secret.go", `case !a.weigh:`, `case false:`, "TestBearerCheck"},
-	{"104 failures that are free", "secret.go", "g.limiter.fail(from)\n\tif a.locked", "if a.locked", "TestBearerCheck"},
+	{"102 guesses over HTTP", "secret.go", `v := g.limiter.judge(source{kind: sharedCredential, from: addressSource(addr)}, g.secret.Load().matches(secret))`, `v := verdict{right: g.secret.Load().matches(secret), weighed: true}`, "TestBearerCheck"},
+	{"102 the right secret among too many", "limit.go", `if v.weighed = v.retryAfter == 0; !v.weighed {`, `if v.weighed = v.retryAfter == 0; !v.weighed && !right {`, "TestBearerCheck"},
+	{"104 failures that are free", "limit.go", "l.failLocked(s, now)\n\t}\n\treturn v", "}\n\treturn v", "TestBearerCheck"},
 }
 
 // TestDefencesAreThere keeps the list true: each piece stands where it says, once,

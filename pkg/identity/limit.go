@@ -94,39 +94,52 @@ func newLimiter(l Limits) *limiter {
 	return &limiter{limits: l, sources: map[source]*list.Element{}, recent: list.New(), global: map[source]*tally{}}
 }
 
-// admission is the answer of the limiter to an attempt.
-type admission struct {
-	// locked says that a failure is to be told as a lockout.
+// verdict is the answer of the limiter to a guess.
+type verdict struct {
+	// right says that the secret is right and may be told so.
+	right bool
+	// locked says that the source is locked out: tell a failure as a lockout.
 	locked bool
-	// weigh says whether the secret is looked at at all.
-	weigh bool
-	// retryAfter is when the next attempt will be weighed; 0 when this one is.
+	// weighed says whether the guess counts at all. One that does not is refused,
+	// right or wrong, in the same words.
+	weighed bool
+	// retryAfter is when the next guess will be weighed; 0 when this one was.
 	retryAfter time.Duration
 }
 
-// admit decides about an attempt before the secret is looked at.
-func (l *limiter) admit(s source) admission {
+// judge decides about a guess whose secret was compared already, and counts it, in
+// one step: of guesses that arrive together no more are answered than of guesses
+// that arrive one after the other. Nothing may depend on whether the secret is right
+// but what judge returns.
+func (l *limiter) judge(s source, right bool) verdict {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := admission{weigh: true}
+	v := verdict{weighed: true}
+	var locked []*tally
 	for _, t := range l.talliesLocked(s) {
 		if !t.lockedLocked(now, l.limits) {
 			continue
 		}
-		a.locked = true
-		if wait := t.spendLocked(now, l.limits); wait > 0 {
-			a.weigh, a.retryAfter = false, max(a.retryAfter, wait)
-		}
+		v.locked, locked = true, append(locked, t)
+		v.retryAfter = max(v.retryAfter, t.waitLocked(now, l.limits))
 	}
-	return a
+	if v.weighed = v.retryAfter == 0; !v.weighed {
+		return v
+	}
+	for _, t := range locked {
+		t.spent++
+	}
+	if v.right = right; right {
+		l.forgetLocked(s)
+	} else {
+		l.failLocked(s, now)
+	}
+	return v
 }
 
-// fail counts a wrong secret.
-func (l *limiter) fail(s source) {
-	now := time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// failLocked counts a wrong secret.
+func (l *limiter) failLocked(s source, now time.Time) {
 	e, ok := l.sources[s]
 	if !ok {
 		if l.recent.Len() >= sourcesMax {
@@ -149,10 +162,8 @@ func (l *limiter) fail(s source) {
 	}
 }
 
-// succeed forgets the failures of a source, of this kind of secret only.
-func (l *limiter) succeed(s source) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// forgetLocked drops the failures of a source, of this kind of secret only.
+func (l *limiter) forgetLocked(s source) {
 	if e, ok := l.sources[s]; ok {
 		l.recent.Remove(e)
 		delete(l.sources, s)
@@ -210,16 +221,14 @@ func (t *tally) lockedLocked(now time.Time, l Limits) bool {
 	return !t.lockedAt.IsZero() && now.Sub(t.lockedAt) < l.Lockout
 }
 
-// spendLocked takes one guess from the reserve, or returns how long until there is
-// one.
-func (t *tally) spendLocked(now time.Time, l Limits) time.Duration {
+// waitLocked returns how long until the reserve has a guess left; 0 when it has one.
+func (t *tally) waitLocked(now time.Time, l Limits) time.Duration {
 	every := l.Lockout / reserveShare
 	t.spent = max(0, t.spent-float64(now.Sub(t.spentAt))/float64(every))
 	t.spentAt = now
 	if t.spent > reserveMax-1 {
 		return max(time.Duration((t.spent-(reserveMax-1))*float64(every)), time.Millisecond)
 	}
-	t.spent++
 	return 0
 }
 

@@ -199,11 +199,12 @@ func TestGlobalLimit(t *testing.T) {
 func TestLimiterMemoryIsBounded(t *testing.T) {
 	l := newLimiter(Limits{})
 	for i := range 100_000 {
-		l.fail(source{kind: sharedCredential, from: fmt.Sprint(i)})
+		l.judge(source{kind: sharedCredential, from: fromDevice + fmt.Sprint(i)}, false)
 	}
+	l.judge(source{kind: sharedCredential, from: "192.0.2.9"}, false)
 	require.Len(t, l.sources, sourcesMax)
 	require.Equal(t, sourcesMax, l.recent.Len())
-	require.Contains(t, l.sources, source{kind: sharedCredential, from: "99999"})
+	require.Contains(t, l.sources, source{kind: sharedCredential, from: fromDevice + "99999"})
 	require.LessOrEqual(t, len(l.global), 1)
 }
 
@@ -271,4 +272,63 @@ func TestSetSecret(t *testing.T) {
 	f := newFixture(t, proxied(protocol.AuthModeTrustedProxy))
 	require.Error(t, f.SetSecret(context.Background(), settings.NewSecret("x")))
 	require.False(t, f.isSecret(""))
+}
+
+// Guesses that arrive together are not answered more often than guesses in a row.
+func TestParallelGuessesAreCountedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		const guessers = 200
+		texts := make(chan string, guessers)
+		weighed := make(chan bool, guessers)
+		for range guessers {
+			go func() { texts <- f.refusal(t, attempt(remotely, withToken("wrong"))).Err.Message }()
+			go func() {
+				weighed <- f.limiter.judge(source{kind: tokenCredential, from: "192.0.2.9"}, false).weighed
+			}()
+		}
+		told, counted := 0, 0
+		for range guessers {
+			if <-texts == mismatchText {
+				told++
+			}
+			if <-weighed {
+				counted++
+			}
+		}
+		require.Equal(t, DefaultAttemptsMax, told)
+		require.Equal(t, DefaultAttemptsMax+reserveMax, counted)
+	})
+}
+
+// A lockout of the tokens does not make guesses at the shared secret free.
+func TestALockoutOfTokensPaysForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		stranger := newFakeDevice()
+		f.guesses(t, DefaultAttemptsMax+reserveMax, remotely, stranger.signs0())
+		time.Sleep(DefaultLockout / reserveShare)
+		require.Equal(t, "pairing required", f.refusal(t, attempt(remotely, newFakeDevice().signs())).Err.Message, "the owner is let in, and ends the lockout of the secret only")
+		f.guesses(t, 1, remotely, stranger.signs0())
+		f.guesses(t, DefaultAttemptsMax+reserveMax, remotely, stranger.signs0())
+		require.Equal(t, rateLimitedText, f.refusal(t, attempt(remotely, stranger.signs())).Err.Message)
+	})
+}
+
+// Who is refused without being weighed does not use up what others have left.
+func TestTheReserveIsSpentByWhatIsWeighed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(Limits{})
+		at := func(i int) source { return source{kind: sharedCredential, from: fmt.Sprintf("198.51.100.%d", i)} }
+		for range DefaultAttemptsMax + reserveMax {
+			require.True(t, l.judge(at(0), false).weighed)
+		}
+		for i := range (globalFactor-1)*DefaultAttemptsMax - reserveMax {
+			l.judge(at(1+i), false)
+		}
+		for range 10 * reserveMax {
+			require.False(t, l.judge(at(0), false).weighed)
+		}
+		require.True(t, l.judge(at(200), true).right)
+	})
 }

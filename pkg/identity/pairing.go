@@ -125,11 +125,6 @@ func (g *Guard) approveSilently(tx *store.Tx, c *claim, d *device, known bool, p
 // a token of this device and role, and wide enough. It writes nothing unless the
 // device asks for what is no longer approved.
 func (g *Guard) admitByToken(ctx context.Context, c *claim) (Grant, error) {
-	from := c.source(tokenCredential)
-	admitted := g.limiter.admit(from)
-	if !admitted.weigh {
-		return Grant{}, rateLimited(admitted.retryAfter)
-	}
 	var d device
 	err := g.db.View(func(tx *store.Tx) (err error) {
 		d, _, err = devices.Get(tx, c.deviceID)
@@ -140,17 +135,18 @@ func (g *Guard) admitByToken(ctx context.Context, c *claim) (Grant, error) {
 	}
 	text, _ := c.auth.Token.Get()
 	token := d.Roles[c.role].find(text)
-	if token == nil {
-		g.limiter.fail(from)
+	v := g.limiter.judge(c.source(tokenCredential), token != nil)
+	if !v.right {
+		// What is no device token was a guess at the shared secret too. It is counted
+		// as one whatever became of it here, or the count of tokens would pay for it.
 		if c.proof.uncounted {
-			g.limiter.fail(c.source(sharedCredential))
+			c.proof.locked = g.limiter.judge(c.source(sharedCredential), false).locked
 		}
-		if admitted.locked || c.proof.locked {
-			return Grant{}, rateLimited(0)
+		if !v.weighed || v.locked || c.proof.locked {
+			return Grant{}, rateLimited(v.retryAfter)
 		}
 		return Grant{}, tokenMismatch()
 	}
-	g.limiter.succeed(from)
 	if !covers(token.Scopes, c.scopes) {
 		return Grant{}, tokenMismatch()
 	}

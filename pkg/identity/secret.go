@@ -44,20 +44,14 @@ func (g *Guard) BearerCheck(_ context.Context, addr netip.Addr, secret string) (
 	if secret == "" || !g.secret.Load().set {
 		return false, 0
 	}
-	from := source{kind: sharedCredential, from: addressSource(addr)}
-	a := g.limiter.admit(from)
+	v := g.limiter.judge(source{kind: sharedCredential, from: addressSource(addr)}, g.secret.Load().matches(secret))
 	switch {
-	case !a.weigh:
-		return false, a.retryAfter
-	case g.secret.Load().matches(secret):
-		g.limiter.succeed(from)
+	case v.right:
 		return true, 0
-	}
-	g.limiter.fail(from)
-	if a.locked {
+	case v.weighed && v.locked:
 		return false, g.limiter.limits.Lockout / reserveShare
 	}
-	return false, 0
+	return false, v.retryAfter
 }
 
 // proof is what the shared secret of a connect is worth, or a proxy's word. When ok
@@ -74,8 +68,8 @@ type proof struct {
 	offered bool
 	// locked says that the source of the attempt is locked out of guessing.
 	locked bool
-	// uncounted says that the secret was wrong and nobody has counted it yet: it may
-	// be a device token.
+	// uncounted says that the secret was wrong and is not counted yet: it may be a
+	// device token.
 	uncounted bool
 	denied    *Refusal
 }
@@ -101,24 +95,21 @@ func (g *Guard) judge(c *claim, a *Attempt) proof {
 		p.denied = deny.missing(c.client)
 		return p
 	}
-	from := c.source(sharedCredential)
-	admitted := g.limiter.admit(from)
-	p.locked = admitted.locked
 	secret := g.secret.Load()
-	switch {
-	case !admitted.weigh:
-		p.denied = rateLimited(admitted.retryAfter)
-	case secret.matches(guess):
-		g.limiter.succeed(from)
+	right := secret.matches(guess)
+	if !right && c.deviceID != "" && g.mode == protocol.AuthModeToken {
+		p.uncounted, p.denied = true, deny.mismatch(c.client)
+		return p
+	}
+	switch v := g.limiter.judge(c.source(sharedCredential), right); {
+	case v.right:
 		p.ok, p.bySecret, p.generation = true, true, secret.generation
+	case !v.weighed:
+		p.locked, p.denied = true, rateLimited(v.retryAfter)
+	case v.locked:
+		p.locked, p.denied = true, rateLimited(0)
 	default:
 		p.denied = deny.mismatch(c.client)
-		if p.locked {
-			p.denied = rateLimited(0)
-		}
-		if p.uncounted = c.deviceID != "" && g.mode == protocol.AuthModeToken; !p.uncounted {
-			g.limiter.fail(from)
-		}
 	}
 	return p
 }
