@@ -20,7 +20,8 @@ const (
 	// skewMax is how far a device's clock may be off when its signature covers the
 	// challenge, which is what stops a replay; clocks of phones are that bad.
 	skewMax = 600 * time.Second
-	// legacySkewMax replaces it when only the clock stops a replay.
+	// legacySkewMax replaces it when there is no challenge. Within it a signature is
+	// taken once.
 	legacySkewMax = 120 * time.Second
 )
 
@@ -181,6 +182,9 @@ func (g *Guard) proveDevice(c *claim) *Refusal {
 	signed := func(text string) bool { return signatureOK(key, text, c.device.Signature) }
 	if ambiguous || !signed(signedText(c, nonce)) && !slices.ContainsFunc(signedKind(c, nonce), signed) {
 		return invalid(protocol.DetailDeviceSignatureInvalid, "device signature invalid")
+	}
+	if nonce == "" && !g.replays.use(signedText(c, nonce), time.UnixMilli(c.device.SignedAt).Add(legacySkewMax)) {
+		return invalid(protocol.DetailDeviceNonceRequired, "device nonce required")
 	}
 	c.key, c.deviceID = key, id
 	return nil

@@ -367,6 +367,42 @@ func TestSkew(t *testing.T) {
 	}
 }
 
+// A signature without a challenge lets one connect in, whoever shows it.
+func TestLegacySignaturesAreUsedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, func(cfg *Config) { cfg.AllowLegacySignature = true })
+		d := newFakeDevice()
+		signed := attempt(d.signsAt(time.Now(), ""))
+		f.grant(t, signed)
+		again := signed
+		again.Nonce = "an" + testNonce
+		require.Equal(t, "device nonce required", f.refusal(t, again).Err.Message)
+		otherwise := again
+		otherwise.Params.Device.V.Signature = base64.StdEncoding.EncodeToString(must(base64.RawURLEncoding.DecodeString(signed.Params.Device.V.Signature)))
+		require.Equal(t, "device nonce required", f.refusal(t, otherwise).Err.Message, "in another alphabet too")
+		time.Sleep(time.Millisecond)
+		f.grant(t, attempt(d.signsAt(time.Now(), "")))
+		f.grant(t, attempt(d.signs()))
+		f.grant(t, attempt(d.signs()))
+
+		for i := range replaysMax {
+			f.replays.use(fmt.Sprint(i), time.Now().Add(legacySkewMax))
+		}
+		require.Len(t, f.replays.until, replaysMax)
+		require.Equal(t, "device nonce required", f.refusal(t, attempt(newFakeDevice().signsAt(time.Now(), ""))).Err.Message)
+		time.Sleep(legacySkewMax + time.Millisecond)
+		f.grant(t, attempt(newFakeDevice().signsAt(time.Now(), "")))
+		require.Len(t, f.replays.until, 1, "what is too old is forgotten")
+	})
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 func TestCloseReasonIsCutBetweenRunes(t *testing.T) {
 	long := strings.Repeat("x", 119) + "äöü"
 	r := invalid(protocol.DetailRoleInvalid, long)

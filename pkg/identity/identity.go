@@ -76,7 +76,7 @@ type Config struct {
 	// Hostname is the machine's name; it is allowed, and so is hostname.local.
 	Hostname string
 	// AllowLegacySignature accepts, from local peers, signatures of the first form,
-	// which do not cover the challenge, if they are at most 120 s old.
+	// which do not cover the challenge, if they are at most 120 s old, each once.
 	AllowLegacySignature bool
 }
 
@@ -92,6 +92,7 @@ type Guard struct {
 	events  Events
 	audit   Audit
 	legacy  bool
+	replays replays
 
 	// taken counts what was taken back from anybody: see Holds.
 	taken    atomic.Uint64

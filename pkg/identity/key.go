@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
@@ -10,12 +11,15 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"filippo.io/edwards25519"
 )
 
 var (
 	errKeyEncoding   = errors.New("public key is not 32 bytes of base64url or a PEM of an Ed25519 key")
 	errKeyCanonical  = errors.New("public key is not a canonical point encoding")
 	errKeySmallOrder = errors.New("public key is a point of small order")
+	errKeyMixedOrder = errors.New("public key is a point of mixed order")
 )
 
 // parsePublicKey reads a device's key in base64url or base64, padded or not, or
@@ -62,40 +66,29 @@ func decodeBase64(text string) ([]byte, error) {
 	return base64.RawURLEncoding.Strict().DecodeString(text)
 }
 
-// The y coordinates of the eight points whose order divides 8, little-endian with
-// the sign bit clear: 1 (the identity), p-1 (order 2), 0 (order 4, both signs), and
-// the two of order 8 (both signs).
-var smallOrderY = [5][32]byte{
-	{0: 1},
-	{0: 0xec, 1: 0xff, 2: 0xff, 3: 0xff, 4: 0xff, 5: 0xff, 6: 0xff, 7: 0xff, 8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff,
-		16: 0xff, 17: 0xff, 18: 0xff, 19: 0xff, 20: 0xff, 21: 0xff, 22: 0xff, 23: 0xff, 24: 0xff, 25: 0xff, 26: 0xff, 27: 0xff, 28: 0xff, 29: 0xff, 30: 0xff, 31: 0x7f},
-	{},
-	{0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
-		0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05},
-	{0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
-		0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a},
-}
-
-// checkPoint refuses an encoding whose y is not below p = 2^255-19, and the small
-// orders. A y for which there is no x is left to the signature check, which fails.
-// (The other non-canonical form, x = 0 with the sign bit set, has a y of small order.)
+// checkPoint refuses what is not a point of the large prime group that every key
+// comes from, in its one encoding. A point of small order is in no such group; one
+// of mixed order, a key with a small point added, would verify the same signatures in
+// one library and not in another, and so be another device for each of them.
 func checkPoint(raw []byte) error {
-	var y [32]byte
-	copy(y[:], raw)
-	y[31] &= 0x7f
-	if y[31] == 0x7f && y[0] >= 0xed {
-		high := true
-		for _, b := range y[1:31] {
-			high = high && b == 0xff
-		}
-		if high {
-			return errKeyCanonical
-		}
+	point, err := new(edwards25519.Point).SetBytes(raw)
+	if err != nil {
+		return errKeyEncoding
 	}
-	for _, small := range smallOrderY {
-		if y == small {
-			return errKeySmallOrder
-		}
+	if !bytes.Equal(point.Bytes(), raw) {
+		return errKeyCanonical
+	}
+	identity := edwards25519.NewIdentityPoint()
+	if new(edwards25519.Point).MultByCofactor(point).Equal(identity) == 1 {
+		return errKeySmallOrder
+	}
+	// The group's order is 0 as a scalar, so that one less is multiplied and the last
+	// step added.
+	one, _ := edwards25519.NewScalar().SetCanonicalBytes(append([]byte{1}, make([]byte, 31)...))
+	less := edwards25519.NewScalar().Negate(one)
+	multiple := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(less, point, edwards25519.NewScalar())
+	if multiple.Add(multiple, point).Equal(identity) != 1 {
+		return errKeyMixedOrder
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"filippo.io/edwards25519"
 	"github.com/stretchr/testify/require"
 
 	"github.com/coderclaw/gateway/gen/protocol"
@@ -66,7 +67,7 @@ func TestSmallOrderKeysAreRefused(t *testing.T) {
 			raw := y
 			raw[31] |= sign
 			_, err := parsePublicKey(base64.RawURLEncoding.EncodeToString(raw[:]))
-			require.ErrorIs(t, err, errKeySmallOrder, "%x", raw)
+			require.Error(t, err, "%x", raw)
 			r := f.refusal(t, attempt(newFakeDevice().signs(func(o *protocol.ConnectDevice) {
 				o.ID, o.PublicKey = deviceID(raw[:]), base64.RawURLEncoding.EncodeToString(raw[:])
 				o.Signature = base64.RawURLEncoding.EncodeToString(universal)
@@ -74,6 +75,20 @@ func TestSmallOrderKeysAreRefused(t *testing.T) {
 			require.Equal(t, "device public key invalid", r.Err.Message)
 		}
 	}
+}
+
+// The y coordinates of the eight points whose order divides 8, little-endian with
+// the sign bit clear: 1 (the identity), p-1 (order 2), 0 (order 4, both signs), and
+// the two of order 8 (both signs).
+var smallOrderY = [5][32]byte{
+	{0: 1},
+	{0: 0xec, 1: 0xff, 2: 0xff, 3: 0xff, 4: 0xff, 5: 0xff, 6: 0xff, 7: 0xff, 8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff,
+		16: 0xff, 17: 0xff, 18: 0xff, 19: 0xff, 20: 0xff, 21: 0xff, 22: 0xff, 23: 0xff, 24: 0xff, 25: 0xff, 26: 0xff, 27: 0xff, 28: 0xff, 29: 0xff, 30: 0xff, 31: 0x7f},
+	{},
+	{0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+		0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05},
+	{0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+		0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a},
 }
 
 // The table is all of them: a point's order divides 8 exactly if 8 times it is the
@@ -95,6 +110,7 @@ func TestSmallOrderTable(t *testing.T) {
 }
 
 func TestNonCanonicalKeysAreRefused(t *testing.T) {
+	found := 0
 	for add := int64(0); add < 19; add++ {
 		for _, sign := range []byte{0, 0x80} {
 			n := new(big.Int).Add(prime(), big.NewInt(add))
@@ -102,12 +118,62 @@ func TestNonCanonicalKeysAreRefused(t *testing.T) {
 			slices.Reverse(raw)
 			raw[31] |= sign
 			_, err := parsePublicKey(base64.RawURLEncoding.EncodeToString(raw))
-			require.ErrorIs(t, err, errKeyCanonical, "p+%d, sign %x", add, sign)
+			require.Error(t, err, "p+%d, sign %x", add, sign)
+			if _, err := new(edwards25519.Point).SetBytes(raw); err == nil {
+				require.ErrorIs(t, checkPoint(raw), errKeyCanonical)
+				found++
+			}
 		}
 	}
-	below := new(big.Int).Sub(prime(), big.NewInt(2)).FillBytes(make([]byte, 32))
-	slices.Reverse(below)
-	require.NoError(t, checkPoint(below), "p-2 is canonical")
+	require.Greater(t, found, 10, "some of them are points")
+	// The other form: x is 0, and the sign bit says that it is odd.
+	raw := make([]byte, 32)
+	raw[0], raw[31] = 1, 0x80
+	require.ErrorIs(t, checkPoint(raw), errKeyCanonical)
+	nowhere := make([]byte, 32)
+	nowhere[0] = 2
+	require.ErrorIs(t, checkPoint(nowhere), errKeyEncoding, "no point has this y")
+}
+
+// A key with a small point added verifies what the key signs in a library that
+// multiplies by the cofactor, and not in crypto/ed25519.
+func TestMixedOrderKeysAreRefused(t *testing.T) {
+	f := newFixture(t, nil)
+	small := smallPoints(t)
+	require.Len(t, small, 8)
+	for range 4 {
+		d := newFakeDevice()
+		point, err := new(edwards25519.Point).SetBytes(d.public)
+		require.NoError(t, err)
+		require.NoError(t, checkPoint(d.public))
+		for _, torsion := range small {
+			raw := new(edwards25519.Point).Add(point, torsion).Bytes()
+			if torsion.Equal(edwards25519.NewIdentityPoint()) == 1 {
+				require.NoError(t, checkPoint(raw))
+				continue
+			}
+			require.ErrorIs(t, checkPoint(raw), errKeyMixedOrder)
+			r := f.refusal(t, attempt(d.signs(func(o *protocol.ConnectDevice) { o.ID, o.PublicKey = deviceID(raw), encodeKey(raw) })))
+			require.Equal(t, "device public key invalid", r.Err.Message)
+		}
+	}
+}
+
+// smallPoints are the points that the table of small orders names.
+func smallPoints(t *testing.T) (points []*edwards25519.Point) {
+	t.Helper()
+	for _, y := range smallOrderY {
+		for _, sign := range []byte{0, 0x80} {
+			raw := y
+			raw[31] |= sign
+			p, err := new(edwards25519.Point).SetBytes(raw[:])
+			require.NoError(t, err)
+			if !slices.ContainsFunc(points, func(q *edwards25519.Point) bool { return q.Equal(p) == 1 }) {
+				points = append(points, p)
+			}
+		}
+	}
+	return points
 }
 
 // A scalar that is not reduced would be a second signature of the same message.

@@ -73,7 +73,7 @@ type Auth struct {
 	Password             Secret       `json:"password" jsonschema:"minLength=1" jsonschema_description:"The shared secret of mode password."`
 	TrustedProxy         TrustedProxy `json:"trustedProxy" jsonschema_description:"Mode trusted-proxy: a reverse proxy in gateway.trustedProxies signs people in. Costs: every program that can send from such an address, this host's own programs included when it is a loopback address, can name any user."`
 	RateLimit            RateLimit    `json:"rateLimit" jsonschema_description:"How many wrong secrets one address may send. A paired device that signs is counted apart from its address."`
-	AllowLegacySignature bool         `json:"allowLegacySignature" jsonschema:"default=false" jsonschema_description:"Accept device signatures without the server's nonce from this host, if at most 120 s old. Costs: such a signature can be replayed within that time."`
+	AllowLegacySignature bool         `json:"allowLegacySignature" jsonschema:"default=false" jsonschema_description:"Accept device signatures without the server's nonce from this host, if at most 120 s old, each once. Costs: who restarts the gateway within that time can replay one."`
 }
 
 // TrustedProxy is how a proxy tells whom it has signed in.

@@ -78,6 +78,7 @@ var doors = map[string][]string{
 	"github.com/sashabaranov/go-openai": {"pkg/agent/openai"},
 	"github.com/DeRuina/timberjack":     {"pkg/internal/logfile"},
 	"github.com/google/uuid":            {"pkg/gateway", "pkg/session", "pkg/client", "pkg/cli", "pkg/identity", "pkg/turn", "pkg/task/durable"},
+	"filippo.io/edwards25519":           {"pkg/identity"},
 	"golang.org/x/sync":                 {"pkg/daemon", "pkg/gateway"},
 	"golang.org/x/sys":                  {"pkg/store"},
 	"golang.org/x/term":                 {"pkg/cli"},
