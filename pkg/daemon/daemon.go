@@ -224,6 +224,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return d.gateway.Run(serve, d.listeners...)
 	})
 	group.Go(func() error { return d.guard.Run(serve) })
+	group.Go(func() error { return d.watchSecret(serve) })
 	group.Go(func() error { return d.sessions.Run(serve) })
 	group.Go(func() error { return d.health.Run(serve) })
 	group.Go(func() error { return d.health.RunHeartbeats(serve) })

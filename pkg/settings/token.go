@@ -1,8 +1,6 @@
 package settings
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -129,14 +127,12 @@ func ReadToken(stateDir string, log *slog.Logger) (Secret, error) {
 // createToken writes a new token under a name of its own and links it into place:
 // the link fails if another process was faster, and nobody ever reads half a file.
 func createToken(stateDir string) error {
-	random := make([]byte, generatedTokenBytes)
-	_, _ = rand.Read(random) // crypto/rand.Read never fails
 	tmp, err := os.CreateTemp(stateDir, TokenFileName+".*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(hex.EncodeToString(random) + "\n")
+	_, err = tmp.WriteString(NewToken().Reveal() + "\n")
 	err = errors.Join(err, tmp.Chmod(0o600), tmp.Sync(), tmp.Close())
 	if err != nil {
 		return err
