@@ -118,8 +118,8 @@ type remedy struct {
 func (a *App) authCommand() *cli.Command {
 	return &cli.Command{
 		Name: "auth", Category: categorySecurity,
-		Usage: "find out why a gateway lets this command in, or not",
-		Subcommands: []*cli.Command{{
+		Usage: "find out why a gateway lets this command in, or not, and replace its secret",
+		Subcommands: []*cli.Command{a.authRotateCommand(), {
 			Name: "explain", Usage: "tell which secret and device each side uses, and the one thing to mend",
 			UsageText: "coderclaw auth explain [--url URL]", Description: authHelp, Action: a.runAuthExplain,
 		}},
@@ -174,21 +174,36 @@ func (a *App) authFacts(ctx context.Context, c *cli.Context) (*authFacts, error)
 	return f, nil
 }
 
-// secretFacts lists every place that a shared secret comes from, the first one wins.
+// secretFacts lists every place that a shared secret comes from, in the order in
+// which they win: flags, environment, config, state directory.
 func (a *App) secretFacts(c *cli.Context, f *authFacts, t target) {
 	getenv := a.getenv(c)
-	add := func(from, text string, gateways bool) {
+	add := func(from, text string, sent, gateways bool) {
 		if text != "" {
 			f.Secrets = append(f.Secrets, secretFact{
-				From: from, Fingerprint: fingerprint(text), text: text,
-				Sent: t.token != "" && from == t.tokenFrom, Gateway: gateways && !slices.ContainsFunc(f.Secrets, func(s secretFact) bool { return s.Gateway }),
+				From: from, Fingerprint: fingerprint(text), text: text, Sent: sent,
+				Gateway: gateways && !slices.ContainsFunc(f.Secrets, func(s secretFact) bool { return s.Gateway }),
 			})
 		}
 	}
-	flag, _ := globalString(c, flagToken)
-	add("--token", flag, false)
-	add(envToken, strings.TrimSpace(getenv(envToken)), false)
+	token := func(from, text string, gateways bool) {
+		add(from, text, t.token != "" && from == t.tokenFrom, gateways)
+	}
+	password := func(from, text string, gateways bool) {
+		label := from
+		if from == f.ConfigPath {
+			label += " (password)"
+		}
+		add(label, text, t.password != "" && from == t.passwordFrom, gateways)
+	}
+	if s := t.secrets; t.tokenFrom == "--token" {
+		token(s.tokenFrom, s.token, false)
+	} else if s.passwordFrom != envPassword && s.passwordFrom != f.ConfigPath {
+		password(s.passwordFrom, s.password, false)
+	}
+	token(envToken, strings.TrimSpace(getenv(envToken)), false)
 	if !t.local {
+		password(envPassword, getenv(envPassword), false)
 		return
 	}
 	conf, err := settings.Load(settings.Source{Path: f.ConfigPath, Getenv: without(getenv, envToken)})
@@ -196,17 +211,16 @@ func (a *App) secretFacts(c *cli.Context, f *authFacts, t target) {
 		f.ConfigError = err.Error()
 		conf = settings.Default()
 	}
-	f.Mode = conf.Gateway.Auth.Mode
-	password := conf.Gateway.Auth.Mode == settings.AuthPassword
-	add(f.ConfigPath, conf.Gateway.Auth.Token.Reveal(), conf.Gateway.Auth.Mode == settings.AuthToken)
+	auth := conf.Gateway.Auth
+	f.Mode = auth.Mode
 	if getenv(envPassword) != "" {
-		add(envPassword, getenv(envPassword), password)
+		password(envPassword, getenv(envPassword), auth.Mode == settings.AuthPassword)
 	} else {
-		add(f.ConfigPath+" (password)", conf.Gateway.Auth.Password.Reveal(), password)
+		password(f.ConfigPath, auth.Password.Reveal(), auth.Mode == settings.AuthPassword)
 	}
-	token, err := settings.ReadToken(t.stateDir, slog.New(slog.DiscardHandler))
-	if err == nil {
-		add(filepath.Join(t.stateDir, settings.TokenFileName), token.Reveal(), f.ConfigError == "" && conf.Gateway.Auth.Mode == settings.AuthToken)
+	token(f.ConfigPath, auth.Token.Reveal(), auth.Mode == settings.AuthToken)
+	if stored, err := settings.ReadToken(t.stateDir, slog.New(slog.DiscardHandler)); err == nil {
+		token(filepath.Join(t.stateDir, settings.TokenFileName), stored.Reveal(), f.ConfigError == "" && auth.Mode == settings.AuthToken)
 	}
 }
 
@@ -250,7 +264,7 @@ func (f *authFacts) deviceFacts(ctx context.Context, t target) error {
 	for _, s := range stored {
 		fact := tokenFact{Role: s.Role, Gateway: s.Origin, Scopes: append([]string{}, s.Scopes...), Fingerprint: fingerprint(s.Token), UpdatedAtMs: s.UpdatedAtMs}
 		if s.Role == protocol.RoleOperator && (s.Origin == origin || s.Origin == "" && t.local) {
-			fact.Sent = t.token == ""
+			fact.Sent = !t.secrets.any()
 			f.Scopes.Held, f.Scopes.From = fact.Scopes, "the stored device token"
 		}
 		f.Tokens = append(f.Tokens, fact)
@@ -298,7 +312,7 @@ func (a *App) tryConnect(ctx context.Context, c *cli.Context, f *authFacts, t ta
 		return
 	}
 	f.Device.ID, f.Device.Made = o.Identity.DeviceID, true
-	if addr, err := client.ParseAddress(t.url); err == nil && o.Token == "" {
+	if addr, err := client.ParseAddress(t.url); err == nil && !t.secrets.any() {
 		o.Token, _ = o.Tokens.Get(addr.Origin(), o.Role, addr.Loopback)
 	}
 	conn, err := client.Dial(ctx, o)
@@ -363,6 +377,7 @@ func (f *authFacts) remedy() remedy {
 func (f *authFacts) secretRefused() bool {
 	return slices.Contains([]string{
 		protocol.DetailAuthRequired, protocol.DetailAuthTokenMissing, protocol.DetailAuthTokenMismatch, protocol.DetailAuthDeviceTokenMismatch,
+		protocol.DetailAuthPasswordMissing, protocol.DetailAuthPasswordMismatch,
 	}, f.Connect.Code)
 }
 
@@ -381,14 +396,17 @@ func (f *authFacts) secretRemedy() remedy {
 	case sent != nil && right != nil && sent.text == right.text:
 		return remedy{"the gateway was started with another secret than its directory holds now: its command line or environment named one, or the file has changed since",
 			fmt.Sprintf("kill -INT %d && coderclaw gateway --state-dir %s", f.PID, quoted(f.StateDir))}
-	case sent != nil && right != nil && sent.From == envToken:
-		return remedy{"the secret in " + envToken + " is not the one in " + right.From, "unset " + envToken}
+	case sent != nil && right != nil && (sent.From == envToken || sent.From == envPassword):
+		return remedy{"the secret in " + sent.From + " is not the one in " + right.From, "unset " + sent.From}
 	case sent != nil && right != nil:
 		return remedy{"the secret from " + sent.From + " is not the one in " + right.From, "coderclaw --state-dir " + quoted(f.StateDir) + " status"}
 	}
 	why := "the gateway does not know what was sent"
 	if sent == nil {
 		why = "no secret was found here to send"
+	}
+	if f.Connect.Code == protocol.DetailAuthPasswordMissing || f.Connect.Code == protocol.DetailAuthPasswordMismatch {
+		return remedy{why + "; it takes a password, which its owner knows", "coderclaw --url " + quoted(f.URL) + " --password-file FILE status"}
 	}
 	return remedy{why + "; its own is in gateway.token in its state directory, or in its config", "coderclaw --url " + quoted(f.URL) + " --token SECRET status"}
 }

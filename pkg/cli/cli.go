@@ -112,7 +112,7 @@ Commands on the gateway's machine need no flag: they find its port and its token
 state directory. To reach another one: coderclaw --url wss://host --token SECRET status
 
 Environment: CODERCLAW_STATE_DIR, CODERCLAW_CONFIG_PATH, CODERCLAW_GATEWAY_PORT,
-CODERCLAW_GATEWAY_TOKEN; NO_COLOR turns colours off.
+CODERCLAW_GATEWAY_TOKEN, CODERCLAW_GATEWAY_PASSWORD; NO_COLOR turns colours off.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no connection to a gateway,
 4 refused or not authorised, 130 interrupted.`

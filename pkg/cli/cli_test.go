@@ -162,10 +162,31 @@ func TestGatewayOptions(t *testing.T) {
 	require.Equal(t, "1.2.3", got.Version)
 	require.Equal(t, "kept", got.Getenv("OTHER"))
 	require.Empty(t, out.String(), "a log collector reads standard output")
-	require.Equal(t, `coderclaw gateway listens on ws://127.0.0.1:7
+	require.Equal(t, `what follows --token can be read by every user of this machine while the gateway runs; the config, the environment and files of your own cannot
+coderclaw gateway listens on ws://127.0.0.1:7
 the secret for other machines and clients is in /state/gateway.token
 talk to it from another terminal: coderclaw --state-dir /state --token SECRET agent --message "hello"
 `, errOut.String())
+}
+
+func TestGatewayTakesAPasswordFromAFile(t *testing.T) {
+	var got GatewayOptions
+	var errOut bytes.Buffer
+	app := New(Config{
+		Stdin: strings.NewReader("from standard input\n"), Stdout: io.Discard, Stderr: &errOut,
+		Getenv: func(name string) string { return map[string]string{"HOME": "/home/x"}[name] },
+		Gateway: func(_ context.Context, o GatewayOptions) error {
+			got = o
+			o.Ready("ws://127.0.0.1:7", "")
+			return nil
+		},
+	})
+	require.Zero(t, app.Run(t.Context(), []string{"coderclaw", "gateway", "--auth", "password", "--password-file", "-"}))
+	password, mode := "from standard input", "password"
+	require.Equal(t, settings.Flags{Password: &password, AuthMode: &mode}, got.Flags)
+	require.Equal(t, `coderclaw gateway listens on ws://127.0.0.1:7
+talk to it from another terminal: coderclaw --password-file FILE agent --message "hello"
+`, errOut.String(), "nothing to warn of")
 }
 
 func TestGatewayWithoutFlagsLeavesEverythingToTheConfig(t *testing.T) {

@@ -188,6 +188,8 @@ func refusalHint(e *client.RefusedError, t *targetError) string {
 		return fmt.Sprintf("this command speaks protocol %d: update it, or the gateway", protocol.Version)
 	case strings.Contains(message, "token missing"), strings.Contains(message, "token mismatch"):
 		return tokenHint(t)
+	case strings.Contains(message, "password missing"), strings.Contains(message, "password mismatch"):
+		return passwordHint(t)
 	case strings.Contains(message, "host not allowed"):
 		return "address it by IP or localhost, or add the name to gateway.allowedHosts in its config"
 	}
@@ -202,10 +204,21 @@ func tokenHint(t *targetError) string {
 		return right
 	case t.tokenFrom != "":
 		return fmt.Sprintf("the token came from %s; %s", t.tokenFrom, right)
+	case t.passwordFrom != "":
+		return fmt.Sprintf("a password was sent, from %s, and the gateway takes a token; %s", t.passwordFrom, right)
 	case !t.local:
 		return "no token was sent: with --url another gateway's must be given with --token; " + right
 	}
 	return fmt.Sprintf("no token was found in %s: %s; give it with --token or CODERCLAW_GATEWAY_TOKEN", t.stateDir, right)
+}
+
+// passwordHint says which password was sent, if any, and how to give the right one.
+func passwordHint(t *targetError) string {
+	const give = "give the gateway's password with --password-file FILE or CODERCLAW_GATEWAY_PASSWORD"
+	if t == nil || t.passwordFrom == "" {
+		return give
+	}
+	return fmt.Sprintf("the password came from %s; %s", t.passwordFrom, give)
 }
 
 func isScopeRefusal(e *wire.Error) bool {

@@ -12,6 +12,8 @@ import (
 const (
 	flagURL       = "url"
 	flagToken     = "token"
+	flagPassword  = "password"
+	flagPassFile  = "password-file"
 	flagJSON      = "json"
 	flagTimeout   = "timeout"
 	flagStateDir  = "state-dir"
@@ -26,6 +28,8 @@ func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: flagURL, Category: categoryGlobal, Usage: "the gateway's `URL` (default: ws://127.0.0.1 and the port of the local gateway)"},
 		&cli.StringFlag{Name: flagToken, Category: categoryGlobal, Usage: "the gateway's `SECRET` (default: CODERCLAW_GATEWAY_TOKEN, the config, gateway.token in the state directory)"},
+		&cli.StringFlag{Name: flagPassword, Category: categoryGlobal, Usage: "the gateway's `PASSWORD`, if it takes one (default: CODERCLAW_GATEWAY_PASSWORD, the config)"},
+		&cli.StringFlag{Name: flagPassFile, Category: categoryGlobal, Usage: "read the password from `FILE`; - is standard input"},
 		&cli.BoolFlag{Name: flagJSON, DisableDefaultText: true, Category: categoryGlobal, Usage: "print JSON, errors too"},
 		&cli.StringFlag{Name: flagTimeout, Category: categoryGlobal, Usage: "give up after `TIME`, such as 30s or 5m; a plain number is seconds"},
 		&cli.StringFlag{Name: flagStateDir, Category: categoryGlobal, Usage: "state `DIR` (default: CODERCLAW_STATE_DIR, else ~/.coderclaw)"},

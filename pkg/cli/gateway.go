@@ -18,20 +18,27 @@ const gatewayHelp = `Runs in the foreground and logs to standard output. Ctrl-C 
 good order; a second Ctrl-C stops it at once.
 
 Without any setting it listens on 127.0.0.1:18789, makes itself a secret that only you can
-read (gateway.token in the state directory), and answers with the builtin agent. To connect a
-model, set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, or the agent section of
-coderclaw.json.`
+read (gateway.token in the state directory), and answers with the builtin agent. A secret comes
+from the command line, else from CODERCLAW_GATEWAY_TOKEN or CODERCLAW_GATEWAY_PASSWORD, else from
+the config, else from that file. What stands on the command line can be seen by everybody on this
+machine, so prefer --password-file to --password:
+
+   coderclaw gateway --auth password --password-file /run/secrets/coderclaw
+
+To connect a model, set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, or the agent section
+of coderclaw.json.`
 
 func (a *App) gatewayCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "gateway",
 		Category:    categoryGateway,
 		Usage:       "run a gateway",
-		UsageText:   "coderclaw gateway [--port PORT] [--bind loopback|lan|IP] [--token SECRET] [--config FILE]",
+		UsageText:   "coderclaw gateway [--port PORT] [--bind loopback|lan|IP] [--auth token|password|trusted-proxy] [--password-file FILE] [--config FILE]",
 		Description: gatewayHelp,
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "port", Aliases: []string{"p"}, Usage: "TCP `PORT`; 0 takes a free one (default: CODERCLAW_GATEWAY_PORT, the config, 18789)"},
 			&cli.StringFlag{Name: "bind", Usage: "where to listen: loopback, lan, or one `IP` address (default: the config, loopback)"},
+			&cli.StringFlag{Name: "auth", Usage: "what proves that a client may connect: `MODE` token, password or trusted-proxy (default: the config; else password if there is one, else token)"},
 			&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "config `FILE` (default: CODERCLAW_CONFIG_PATH, else coderclaw.json in the state directory)"},
 			&cli.BoolFlag{Name: "verbose", DisableDefaultText: true, Usage: "log every request and connection too"},
 		},
@@ -54,7 +61,10 @@ func (a *App) runGateway(c *cli.Context) error {
 	// After the first signal the second one has its usual effect.
 	defer context.AfterFunc(ctx, stop)()
 
-	o := a.gatewayOptions(c)
+	o, err := a.gatewayOptions(c)
+	if err != nil {
+		return err
+	}
 	o.Ready = func(url, tokenFile string) { a.printReady(c, url, tokenFile) }
 	return a.Gateway(ctx, o)
 }
@@ -73,7 +83,7 @@ func (a *App) printReady(c *cli.Context, url, tokenFile string) {
 	fmt.Fprintf(out, "talk to it from another terminal: %s\n", paint(bold, a.nextCommand(c)))
 }
 
-func (a *App) gatewayOptions(c *cli.Context) GatewayOptions {
+func (a *App) gatewayOptions(c *cli.Context) (GatewayOptions, error) {
 	getenv := a.getenv(c)
 	if c.IsSet("config") {
 		path := c.String("config")
@@ -98,10 +108,24 @@ func (a *App) gatewayOptions(c *cli.Context) GatewayOptions {
 		bind := c.String("bind")
 		o.Flags.Bind = &bind
 	}
-	if token, ok := globalString(c, flagToken); ok {
-		o.Flags.Token = &token
+	if c.IsSet("auth") {
+		mode := c.String("auth")
+		o.Flags.AuthMode = &mode
 	}
-	return o
+	given, err := a.flagSecrets(c)
+	if err != nil {
+		return o, err
+	}
+	if given.tokenFrom != "" {
+		o.Flags.Token = &given.token
+	}
+	if given.passwordFrom != "" {
+		o.Flags.Password = &given.password
+	}
+	if _, byFile := globalString(c, flagPassFile); given.from() != "" && !byFile {
+		a.out.note("what follows %s can be read by every user of this machine while the gateway runs; the config, the environment and files of your own cannot", given.from())
+	}
+	return o, nil
 }
 
 // nextCommand returns a command that works as it stands, so it names the state
@@ -113,6 +137,14 @@ func (a *App) nextCommand(c *cli.Context) string {
 	}
 	if _, ok := globalString(c, flagToken); ok {
 		command += " --token SECRET"
+	}
+	path, byFile := globalString(c, flagPassFile)
+	_, typed := globalString(c, flagPassword)
+	switch {
+	case byFile && path != "-":
+		command += " --password-file " + quoted(path)
+	case byFile, typed:
+		command += " --password-file FILE"
 	}
 	return command + ` agent --message "hello"`
 }

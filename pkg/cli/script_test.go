@@ -114,7 +114,7 @@ func startGateway(ts *testscript.TestScript, _ bool, args []string) {
 	f := of(ts)
 	cmd := exec.Command(lookIn(ts.Getenv("PATH"), "coderclaw"), append([]string{"gateway"}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "CODERCLAW_STATE_DIR", "CODERCLAW_CONFIG_PATH", "CODERCLAW_GATEWAY_PORT", "CODERCLAW_GATEWAY_TOKEN", "OPENAI_BASE_URL", "OPENAI_MODEL"} {
+	for _, name := range []string{"PATH", "HOME", "CODERCLAW_STATE_DIR", "CODERCLAW_CONFIG_PATH", "CODERCLAW_GATEWAY_PORT", "CODERCLAW_GATEWAY_TOKEN", "CODERCLAW_GATEWAY_PASSWORD", "OPENAI_BASE_URL", "OPENAI_MODEL"} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
@@ -141,7 +141,9 @@ func startGateway(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if strings.HasPrefix(lines.Text(), "talk to it") {
 			go io.Copy(io.Discard, stderr)
-			ts.Setenv("TOKEN", strings.TrimSpace(ts.ReadFile(filepath.Join(ts.Getenv("CODERCLAW_STATE_DIR"), "gateway.token"))))
+			if token, err := os.ReadFile(filepath.Join(ts.MkAbs(ts.Getenv("CODERCLAW_STATE_DIR")), "gateway.token")); err == nil {
+				ts.Setenv("TOKEN", strings.TrimSpace(string(token)))
+			}
 			return
 		}
 	}

@@ -2,16 +2,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,11 +18,9 @@ import (
 
 // target is the gateway that a command talks to.
 type target struct {
-	url   string
-	token string
-	// tokenFrom says where token was found.
-	tokenFrom string
-	stateDir  string
+	url string
+	secrets
+	stateDir string
 	// local reports whether it is the gateway of this state directory.
 	local bool
 }
@@ -41,8 +34,8 @@ type targetError struct {
 func (e *targetError) Error() string { return e.err.Error() }
 func (e *targetError) Unwrap() error { return e.err }
 
-// target works out URL and token from flags, environment, state directory and
-// config, in that order. The secret of the config or of the state directory goes
+// target works out the URL and the secret: from flags, else the environment, else the
+// config, else the state directory. The secret of the config or of the state directory goes
 // only to the gateway that they belong to: with --url naming another place it must
 // be given anew (security: a URL override inherits no credentials).
 func (a *App) target(c *cli.Context) (target, error) {
@@ -53,6 +46,7 @@ func (a *App) target(c *cli.Context) (target, error) {
 	if confErr != nil {
 		conf = settings.Default()
 	}
+	var err error
 	port := localPort(conf, getenv, stateDir)
 	t.url = "ws://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	t.local = true
@@ -64,12 +58,14 @@ func (a *App) target(c *cli.Context) (target, error) {
 		t.url = addr.String()
 		t.local = addr.Loopback && addr.Port() == strconv.Itoa(port)
 	}
-	if token, ok := globalString(c, flagToken); ok {
-		t.token, t.tokenFrom = token, "--token"
-		return t, nil
+	if t.secrets, err = a.flagSecrets(c); err != nil || t.secrets.any() {
+		return t, err
 	}
-	if token := strings.TrimSpace(getenv("CODERCLAW_GATEWAY_TOKEN")); token != "" {
-		t.token, t.tokenFrom = token, "CODERCLAW_GATEWAY_TOKEN"
+	mode := ""
+	if t.local && confErr == nil {
+		mode = conf.Gateway.Auth.Mode
+	}
+	if t.secrets = envSecrets(getenv, mode); t.secrets.any() {
 		return t, nil
 	}
 	if !t.local {
@@ -78,16 +74,8 @@ func (a *App) target(c *cli.Context) (target, error) {
 	if confErr != nil {
 		return t, confErr
 	}
-	if conf.Gateway.Auth.Token.IsSet() {
-		t.token, t.tokenFrom = conf.Gateway.Auth.Token.Reveal(), configPath
-		return t, nil
-	}
-	token, err := settings.ReadToken(stateDir, slog.New(slog.DiscardHandler))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return t, err
-	}
-	t.token, t.tokenFrom = token.Reveal(), filepath.Join(stateDir, settings.TokenFileName)
-	return t, nil
+	t.secrets, err = storedSecrets(conf.Gateway.Auth, configPath, stateDir)
+	return t, err
 }
 
 // localPort returns the port of this state directory's gateway: what the
@@ -136,6 +124,7 @@ func (a *App) options(c *cli.Context, t target) (client.Options, error) {
 		URL:            t.url,
 		AllowPlaintext: globalBool(c, flagPlaintext),
 		Token:          t.token,
+		Password:       t.password,
 		Identity:       id,
 		Tokens:         client.OpenTokens(t.stateDir, id.DeviceID),
 		Client:         info,

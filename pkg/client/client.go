@@ -45,9 +45,12 @@ type Options struct {
 	// AllowPlaintext permits ws:// to another host. The token and everything
 	// said are then readable on the network between.
 	AllowPlaintext bool
-	// Token is the shared secret. When it is empty the device token that this
-	// gateway issued earlier is used.
+	// Token is the shared secret of a gateway in mode token. When it and Password
+	// are empty the device token that this gateway issued earlier is used.
 	Token string
+	// Password is the shared secret of a gateway in mode password. It is sent, never
+	// signed.
+	Password string
 	// Identity proves the device. Without it the gateway grants no scopes.
 	Identity *Identity
 	// Tokens keeps the device tokens; nil keeps none.

@@ -178,8 +178,15 @@ func (h *handshake) params(challenge protocol.ConnectChallengeEvent) (protocol.C
 	if err != nil {
 		return p, err
 	}
+	var auth protocol.ConnectAuth
 	if token != "" {
-		p.Auth = wire.Some(protocol.ConnectAuth{Token: wire.Some(token)})
+		auth.Token = wire.Some(token)
+	}
+	if o.Password != "" {
+		auth.Password = wire.Some(o.Password)
+	}
+	if token != "" || o.Password != "" {
+		p.Auth = wire.Some(auth)
 	}
 	if o.Identity == nil {
 		return p, nil
@@ -208,10 +215,11 @@ func signedText(o *Options, token string, signedAt int64, nonce string) string {
 	}, "|")
 }
 
-// token returns the shared secret, else the token that this gateway issued.
+// token returns the shared token, else the one that this gateway issued unless a
+// password proves more.
 func (h *handshake) token() (string, error) {
 	o := h.o
-	if o.Token != "" || o.Tokens == nil || o.Identity == nil {
+	if o.Token != "" || o.Password != "" || o.Tokens == nil || o.Identity == nil {
 		return o.Token, nil
 	}
 	token, err := o.Tokens.Get(h.addr.Origin(), o.Role, h.addr.Loopback)

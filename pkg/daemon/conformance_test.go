@@ -43,6 +43,26 @@ func TestWrittenConversations(t *testing.T) {
 	golden(t, conformance.Run(t.Context(), target, cases, nil), filepath.Join(conversationsDir, "RESULT.txt"))
 }
 
+// TestRecordedPasswordConversations replays the recordings of a gateway that takes a
+// password and knows a proxy on its own host.
+func TestRecordedPasswordConversations(t *testing.T) {
+	cases := append(conformance.Select(recordedCases(t), "password-*.jsonl"), conformance.Select(recordedCases(t), "trusted-proxy-*.jsonl")...)
+	require.Len(t, cases, 4)
+	h := prepare(t, nil)
+	require.NoError(t, os.MkdirAll(h.dir, 0o700))
+	config := `{gateway: {auth: {mode: "password", rateLimit: {maxAttempts: 3, windowMs: 60000, lockoutMs: 4000}}, trustedProxies: ["127.0.0.1"]}}`
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "coderclaw.json"), []byte(config), 0o600))
+	h.env["CODERCLAW_GATEWAY_PASSWORD"] = testToken
+	h.start()
+	report := conformance.Run(t.Context(), conformance.Target{
+		URL: h.url(), Password: testToken, HTTPClient: watchErrors(t).client(), Offers: []string{"trusted-proxy", "rate-limit"}, Patience: 20 * time.Second,
+	}, cases, nil)
+	require.NoError(t, report.Err())
+	for _, o := range report.Outcomes {
+		require.Equal(t, conformance.Passed, o.Status, "%s %s", o.Name, o.Note)
+	}
+}
+
 // TestRecordedRemoteConversations replays the recordings of clients on another host
 // over an address of this machine that is not loopback.
 func TestRecordedRemoteConversations(t *testing.T) {

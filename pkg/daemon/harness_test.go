@@ -38,6 +38,8 @@ type house struct {
 	env  map[string]string
 	port int
 	logs lockedBuffer
+	// fromFile leaves the secret to the files of the state directory.
+	fromFile bool
 
 	stop func()
 	d    *Daemon
@@ -89,10 +91,14 @@ func prepare(t *testing.T, model *agenttest.Model) *house {
 
 func (h *house) config() Config {
 	token, port := testToken, h.port
+	flags := settings.Flags{Port: &port, Token: &token}
+	if h.fromFile {
+		flags.Token = nil
+	}
 	return Config{
 		StateDir: h.dir, ConfigPath: filepath.Join(h.dir, "coderclaw.json"), Version: "test", Stdout: &h.logs, Level: slog.LevelDebug,
 		Getenv: func(name string) string { return h.env[name] },
-		Flags:  settings.Flags{Port: &port, Token: &token},
+		Flags:  flags,
 	}
 }
 
