@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 )
 
@@ -46,6 +47,10 @@ func (g *Gateway) checkAuth(given map[string]bool) (problems []string) {
 			continue
 		}
 		g.TrustedProxies[i] = prefix.String()
+	}
+	problems = append(problems, g.ProxySecret.check(g.Auth)...)
+	if s := g.Tailscale.Socket; s != "" && !filepath.IsAbs(s) {
+		bad("gateway.tailscale.socket must be an absolute path")
 	}
 	switch g.Auth.Mode {
 	case AuthToken, "":

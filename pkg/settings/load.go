@@ -148,6 +148,9 @@ func (s *Settings) applyEnv(getenv func(string) string, given map[string]bool) (
 		s.Gateway.Auth.Password = NewSecret(v)
 		given["gateway.auth.password"] = true
 	}
+	if v := getenv("CODERCLAW_PROXY_SECRET"); v != "" {
+		s.Gateway.ProxySecret.Secret, s.Gateway.ProxySecret.File = NewSecret(v), ""
+	}
 	if v := strings.TrimSpace(getenv("OPENAI_BASE_URL")); v != "" {
 		s.Agent.OpenAI.BaseURL = v
 	}

@@ -35,6 +35,9 @@ const (
 	stateDirName        = ".coderclaw"
 	generatedTokenBytes = 24
 
+	DefaultProxySecretHeader = "X-Coderclaw-Proxy-Secret"
+	proxySecretBytesMin      = 16
+
 	AuthToken        = "token"
 	AuthPassword     = "password"
 	AuthTrustedProxy = "trusted-proxy"
@@ -55,14 +58,16 @@ type Settings struct {
 
 // Gateway is the part of the settings that the server itself obeys.
 type Gateway struct {
-	Port             int       `json:"port" jsonschema:"minimum=0,maximum=65535,default=18789" jsonschema_description:"TCP port of HTTP and WebSocket; 0 takes a free one."`
-	Bind             string    `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
-	Auth             Auth      `json:"auth" jsonschema_description:"How clients prove that they may connect."`
-	TrustedProxies   []string  `json:"trustedProxies" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
-	AllowedHosts     []string  `json:"allowedHosts" jsonschema_description:"Host names, without port, by which clients may address this gateway besides IP addresses, localhost and the machine's own name."`
-	ControlUI        ControlUI `json:"controlUi" jsonschema_description:"Browser access."`
-	TLS              TLS       `json:"tls" jsonschema_description:"Encryption in transit."`
-	MaxBufferedBytes int       `json:"maxBufferedBytes" jsonschema:"minimum=65536,maximum=52428800,default=16777216" jsonschema_description:"Bytes that may wait for one slow client before it is disconnected."`
+	Port             int         `json:"port" jsonschema:"minimum=0,maximum=65535,default=18789" jsonschema_description:"TCP port of HTTP and WebSocket; 0 takes a free one."`
+	Bind             string      `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
+	Auth             Auth        `json:"auth" jsonschema_description:"How clients prove that they may connect."`
+	TrustedProxies   []string    `json:"trustedProxies" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
+	ProxySecret      ProxySecret `json:"proxySecret" jsonschema_description:"What a proxy on this host sends to be told from every other program here. Without it, whatever runs on this host may speak for a loopback address in gateway.trustedProxies."`
+	AllowedHosts     []string    `json:"allowedHosts" jsonschema_description:"Host names, without port, by which clients may address this gateway besides IP addresses, localhost and the machine's own name."`
+	ControlUI        ControlUI   `json:"controlUi" jsonschema_description:"Browser access."`
+	Tailscale        Tailscale   `json:"tailscale" jsonschema_description:"The tailscaled of this host, if there is one. It says which tailnet addresses and which MagicDNS name are this host: they count as local and as allowed names."`
+	TLS              TLS         `json:"tls" jsonschema_description:"Encryption in transit."`
+	MaxBufferedBytes int         `json:"maxBufferedBytes" jsonschema:"minimum=65536,maximum=52428800,default=16777216" jsonschema_description:"Bytes that may wait for one slow client before it is disconnected."`
 }
 
 // Auth is how clients authenticate. There is no mode without a proof: in mode token
@@ -71,8 +76,9 @@ type Auth struct {
 	Mode                 string       `json:"mode" jsonschema:"enum=token,enum=password,enum=trusted-proxy" jsonschema_description:"What proves that a client may connect. When unset: password if one is set, else token. CODERCLAW_GATEWAY_TOKEN and CODERCLAW_GATEWAY_PASSWORD override the secrets below."`
 	Token                Secret       `json:"token" jsonschema:"minLength=1" jsonschema_description:"The shared secret. When unset, one is generated into gateway.token in the state directory."`
 	Password             Secret       `json:"password" jsonschema:"minLength=1" jsonschema_description:"The shared secret of mode password."`
-	TrustedProxy         TrustedProxy `json:"trustedProxy" jsonschema_description:"Mode trusted-proxy: a reverse proxy in gateway.trustedProxies signs people in. Costs: every program that can send from such an address, this host's own programs included when it is a loopback address, can name any user."`
+	TrustedProxy         TrustedProxy `json:"trustedProxy" jsonschema_description:"Mode trusted-proxy: a reverse proxy in gateway.trustedProxies signs people in. Costs: every program that can send from such an address, this host's own programs included when it is a loopback address and gateway.proxySecret is not set, can name any user."`
 	RateLimit            RateLimit    `json:"rateLimit" jsonschema_description:"How many wrong secrets one address may send. A paired device that signs is counted apart from its address."`
+	AllowTailscale       bool         `json:"allowTailscale" jsonschema:"default=false" jsonschema_description:"Let people in whom Tailscale Serve has signed in on this host, if tailscaled knows their address under the same login. Their devices still have to be approved. Costs: every program on this host can send what Serve sends, and so name any user of the tailnet."`
 	AllowLegacySignature bool         `json:"allowLegacySignature" jsonschema:"default=false" jsonschema_description:"Accept device signatures without the server's nonce from this host, if at most 120 s old, each once. Costs: who restarts the gateway within that time can replay one."`
 }
 
@@ -81,6 +87,15 @@ type TrustedProxy struct {
 	UserHeader      string   `json:"userHeader" jsonschema_description:"The header with the user's name, such as X-Forwarded-User. The proxy must remove it from what it receives."`
 	RequiredHeaders []string `json:"requiredHeaders" jsonschema_description:"Headers that must all be there and not empty."`
 	AllowUsers      []string `json:"allowUsers" jsonschema_description:"Users who may connect; empty lets everybody whom the proxy has signed in."`
+}
+
+// ProxySecret is how a proxy on this host proves that it is the one. A loopback address
+// in gateway.trustedProxies is believed only with the header once a secret is set; what
+// comes from there without it is an ordinary connection that is never local.
+type ProxySecret struct {
+	Header string `json:"header" jsonschema:"default=X-Coderclaw-Proxy-Secret" jsonschema_description:"The header that carries the secret. The proxy must overwrite what it receives under this name."`
+	Secret Secret `json:"secret" jsonschema:"minLength=16" jsonschema_description:"The secret; another one than the gateway's. CODERCLAW_PROXY_SECRET overrides it."`
+	File   string `json:"file" jsonschema_description:"A file that holds the secret instead."`
 }
 
 // RateLimit bounds the guessing of secrets.
@@ -93,6 +108,11 @@ type RateLimit struct {
 // ControlUI is what browsers may do.
 type ControlUI struct {
 	AllowedOrigins []string `json:"allowedOrigins" jsonschema_description:"Origins (scheme://host or scheme://host:port) whose pages may connect, besides the gateway's own."`
+}
+
+// Tailscale is where tailscaled answers.
+type Tailscale struct {
+	Socket string `json:"socket" jsonschema_description:"Path of tailscaled's socket. When unset: where it is on this system (/var/run/tailscale/tailscaled.sock on Linux). A path that does not exist means that there is no tailnet."`
 }
 
 // TLS is encryption in transit.
@@ -118,7 +138,8 @@ type OpenAI struct {
 func Default() *Settings {
 	return &Settings{
 		Gateway: Gateway{
-			Port: DefaultPort, Bind: DefaultBind, MaxBufferedBytes: DefaultMaxBufferedBytes,
+			ProxySecret: ProxySecret{Header: DefaultProxySecretHeader},
+			Port:        DefaultPort, Bind: DefaultBind, MaxBufferedBytes: DefaultMaxBufferedBytes,
 			Auth: Auth{RateLimit: RateLimit{MaxAttempts: DefaultAttemptsMax, WindowMs: DefaultWindowMs, LockoutMs: DefaultLockoutMs}},
 		},
 	}

@@ -56,10 +56,11 @@ func TestLoadReadsEveryKey(t *testing.T) {
 {
   gateway: {
     port: 19000, bind: '192.0.2.7', 'allowedHosts': ["GW.Example.com.", "[::1]"],
-    auth: { mode: "token", token: "s3cret", password: "pw", allowLegacySignature: true, rateLimit: {maxAttempts: 3, windowMs: 2000, lockoutMs: 4000},
+    auth: { mode: "token", token: "s3cret", password: "pw", allowLegacySignature: true, allowTailscale: true, rateLimit: {maxAttempts: 3, windowMs: 2000, lockoutMs: 4000},
       trustedProxy: {userHeader: "X-User", requiredHeaders: ["X-Sig"], allowUsers: ["me@example.com"]} },
     trustedProxies: ["127.0.0.1", "10.1.2.3/8", "::ffff:192.0.2.9", "2001:db8::1/64"],
     controlUi: { allowedOrigins: ["HTTPS://UI.example.com:8443"] },
+    proxySecret: { header: "X-Proof", secret: "0123456789abcdef", file: "" }, tailscale: { socket: "/run/tailscaled.sock" },
     tls: { allowPlaintextLan: true }, maxBufferedBytes: 52428800,
   },
   /* the model */
@@ -71,12 +72,14 @@ func TestLoadReadsEveryKey(t *testing.T) {
 		Gateway: Gateway{
 			Port: 19000, Bind: "192.0.2.7", AllowedHosts: []string{"gw.example.com", "::1"},
 			Auth: Auth{
-				Mode: "token", Token: NewSecret("s3cret"), Password: NewSecret("pw"), AllowLegacySignature: true,
+				Mode: "token", Token: NewSecret("s3cret"), Password: NewSecret("pw"), AllowLegacySignature: true, AllowTailscale: true,
 				RateLimit:    RateLimit{MaxAttempts: 3, WindowMs: 2000, LockoutMs: 4000},
 				TrustedProxy: TrustedProxy{UserHeader: "X-User", RequiredHeaders: []string{"X-Sig"}, AllowUsers: []string{"me@example.com"}},
 			},
 			TrustedProxies: []string{"127.0.0.1/32", "10.0.0.0/8", "192.0.2.9/32", "2001:db8::/64"},
 			ControlUI:      ControlUI{AllowedOrigins: []string{"https://ui.example.com:8443"}},
+			ProxySecret:    ProxySecret{Header: "X-Proof", Secret: NewSecret("0123456789abcdef")},
+			Tailscale:      Tailscale{Socket: "/run/tailscaled.sock"},
 			TLS:            TLS{AllowPlaintextLan: true}, MaxBufferedBytes: 52428800,
 		},
 		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
@@ -210,6 +213,12 @@ func TestLoadRefuses(t *testing.T) {
 		{"header with a space", `{gateway:{auth:{trustedProxy:{userHeader:"x user"}}}}`, "userHeader is not the name of a header"},
 		{"required header", `{gateway:{auth:{trustedProxy:{requiredHeaders:["a","b:"]}}}}`, "requiredHeaders[1] is not the name"},
 		{"empty user", `{gateway:{auth:{trustedProxy:{allowUsers:[""]}}}}`, "allowUsers[0] is empty"},
+		{"proxy secret that is short", `{gateway:{proxySecret:{secret:"0123456789abcde"}}}`, "gateway.proxySecret.secret is shorter than 16 characters"},
+		{"proxy secret that is a word", `{gateway:{proxySecret:{secret:"undefined"}}}`, "gateway.proxySecret.secret is a word"},
+		{"proxy secret twice", `{gateway:{proxySecret:{secret:"0123456789abcdef",file:"/x"}}}`, "gateway.proxySecret.secret and gateway.proxySecret.file are both given"},
+		{"proxy secret for everything", `{gateway:{auth:{token:"0123456789abcdef"},proxySecret:{secret:"0123456789abcdef"}}}`, "gateway.proxySecret.secret is the gateway's own secret"},
+		{"proxy secret's header", `{gateway:{proxySecret:{header:"a b",secret:"0123456789abcdef"}}}`, "gateway.proxySecret.header is not the name of a header"},
+		{"tailscale socket", `{gateway:{tailscale:{socket:"relative.sock"}}}`, "gateway.tailscale.socket must be an absolute path"},
 		{"proxy name", `{gateway:{trustedProxies:["localhost"]}}`, "gateway.trustedProxies[0] must be an IP address or a CIDR range"},
 		{"proxy zone", `{gateway:{trustedProxies:["fe80::1%eth0"]}}`, "gateway.trustedProxies[0] must be an IP address"},
 		{"unspecified proxy", `{gateway:{trustedProxies:["0.0.0.0"]}}`, "gateway.trustedProxies[0] must be an IP address"},
@@ -227,6 +236,38 @@ func TestLoadRefuses(t *testing.T) {
 			require.NotContains(t, err.Error(), "u:p@h", "values stay out of error texts")
 		})
 	}
+}
+
+func TestProxySecretComesFromOnePlace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	load := func(env string) ProxySecret {
+		conf := filepath.Join(t.TempDir(), "c.json")
+		require.NoError(t, os.WriteFile(conf, []byte(`{gateway:{proxySecret:{file:"`+path+`"}}}`), 0o600))
+		s, err := Load(Source{Path: conf, Getenv: func(name string) string { return map[string]string{"CODERCLAW_PROXY_SECRET": env}[name] }})
+		require.NoError(t, err)
+		require.True(t, s.Gateway.ProxySecret.IsSet())
+		require.Equal(t, DefaultProxySecretHeader, s.Gateway.ProxySecret.Header)
+		return s.Gateway.ProxySecret
+	}
+	_, err := load("").Resolve()
+	require.ErrorContains(t, err, "gateway.proxySecret.file")
+	for text, want := range map[string]string{"short\n": "is shorter than 16", "undefined\n": "is a word", "\n": "is empty", "0123456789abcdef\n": ""} {
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		secret, err := load("").Resolve()
+		if want != "" {
+			require.ErrorContains(t, err, want)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, "0123456789abcdef", secret.Reveal())
+	}
+	secret, err := load("from-the-environment").Resolve()
+	require.NoError(t, err)
+	require.Equal(t, "from-the-environment", secret.Reveal())
+	secret, err = Default().Gateway.ProxySecret.Resolve()
+	require.NoError(t, err)
+	require.False(t, secret.IsSet())
+	require.False(t, Default().Gateway.ProxySecret.IsSet())
 }
 
 func TestLoadRefusesWhatIsNoFile(t *testing.T) {
@@ -362,7 +403,8 @@ func TestSchema(t *testing.T) {
 		"gateway.auth.mode", "gateway.auth.password", "gateway.auth.trustedProxy", "gateway.auth.trustedProxy.userHeader",
 		"gateway.auth.trustedProxy.requiredHeaders", "gateway.auth.trustedProxy.allowUsers", "gateway.auth.rateLimit",
 		"gateway.auth.rateLimit.maxAttempts", "gateway.auth.rateLimit.windowMs", "gateway.auth.rateLimit.lockoutMs", "gateway.trustedProxies",
-		"gateway.allowedHosts", "gateway.controlUi", "gateway.controlUi.allowedOrigins", "gateway.tls", "gateway.tls.allowPlaintextLan",
+		"gateway.proxySecret", "gateway.proxySecret.header", "gateway.proxySecret.secret", "gateway.proxySecret.file",
+		"gateway.tailscale", "gateway.tailscale.socket", "gateway.auth.allowTailscale", "gateway.allowedHosts", "gateway.controlUi", "gateway.controlUi.allowedOrigins", "gateway.tls", "gateway.tls.allowPlaintextLan",
 		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
 		"agent.openai.model", "agent.openai.contextTokens",
 	}, keys)
