@@ -40,6 +40,18 @@ const (
 	DetailAuthRateLimited = "AUTH_RATE_LIMITED"
 	// DetailAuthRequired: The connection brought no proof that the gateway accepts.
 	DetailAuthRequired = "AUTH_REQUIRED"
+	// DetailAuthTailscaleIdentityMismatch: The request names another user than tailscaled does for its
+	// address.
+	DetailAuthTailscaleIdentityMismatch = "AUTH_TAILSCALE_IDENTITY_MISMATCH"
+	// DetailAuthTailscaleIdentityMissing: The gateway lets people in whom Tailscale Serve has signed
+	// in, and the request names nobody.
+	DetailAuthTailscaleIdentityMissing = "AUTH_TAILSCALE_IDENTITY_MISSING"
+	// DetailAuthTailscaleProxyMissing: The request names a Tailscale user, and not from where it was
+	// forwarded.
+	DetailAuthTailscaleProxyMissing = "AUTH_TAILSCALE_PROXY_MISSING"
+	// DetailAuthTailscaleWhoisFailed: tailscaled did not say who has the address that the request was
+	// forwarded for.
+	DetailAuthTailscaleWhoisFailed = "AUTH_TAILSCALE_WHOIS_FAILED"
 	// DetailAuthTokenMismatch: connect carried a token that is not the gateway's.
 	DetailAuthTokenMismatch = "AUTH_TOKEN_MISMATCH"
 	// DetailAuthTokenMissing: The gateway wants its token and connect carried none.
@@ -188,6 +200,14 @@ func DetailNextStep(code string) string {
 		return "wait_then_retry"
 	case DetailAuthRequired:
 		return "update_auth_credentials"
+	case DetailAuthTailscaleIdentityMismatch:
+		return "review_auth_configuration"
+	case DetailAuthTailscaleIdentityMissing:
+		return "update_auth_credentials"
+	case DetailAuthTailscaleProxyMissing:
+		return "review_auth_configuration"
+	case DetailAuthTailscaleWhoisFailed:
+		return "review_auth_configuration"
 	case DetailAuthTokenMismatch:
 		return "update_auth_credentials"
 	case DetailAuthTokenMissing:
@@ -345,6 +365,38 @@ func Errors() []wire.ErrorInfo {
 			Fix:       "Pass the gateway's secret, which is in gateway.token in its state directory: `coderclaw --token SECRET status`",
 			Error:     "INVALID_REQUEST",
 			NextStep:  "update_auth_credentials",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_TAILSCALE_IDENTITY_MISMATCH",
+			Meaning:   "The request names another user than tailscaled does for its address.",
+			Cause:     "A program that plays Tailscale Serve, or an address that has changed hands a moment ago.",
+			Fix:       "Connect again through Tailscale Serve, or pass the gateway's token or password.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "review_auth_configuration",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_TAILSCALE_IDENTITY_MISSING",
+			Meaning:   "The gateway lets people in whom Tailscale Serve has signed in, and the request names nobody.",
+			Cause:     "It came through another proxy, through Funnel, or from a machine with tags, for which Serve sends no Tailscale-User-Login.",
+			Fix:       "Open the address that `tailscale serve status` shows from a device of your own, or pass the gateway's token or password.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "update_auth_credentials",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_TAILSCALE_PROXY_MISSING",
+			Meaning:   "The request names a Tailscale user, and not from where it was forwarded.",
+			Cause:     "Something else than Tailscale Serve sent it: X-Forwarded-For, -Proto and -Host are not all there, once each.",
+			Fix:       "Come in through Tailscale Serve, or pass the gateway's token or password.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "review_auth_configuration",
+			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "AUTH_TAILSCALE_WHOIS_FAILED",
+			Meaning:   "tailscaled did not say who has the address that the request was forwarded for.",
+			Cause:     "tailscaled does not run, its socket cannot be read, or no person of the tailnet has this address.",
+			Fix:       "See what is wrong on the gateway's machine: `coderclaw doctor`. Or pass the gateway's token or password.",
+			Error:     "INVALID_REQUEST",
+			NextStep:  "review_auth_configuration",
 			CloseCode: 1008,
 		},
 		{Kind: wire.KindDetail, Name: "AUTH_TOKEN_MISMATCH",

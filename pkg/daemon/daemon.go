@@ -27,6 +27,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/gateway"
 	"github.com/coderclaw/gateway/pkg/identity"
 	"github.com/coderclaw/gateway/pkg/internal/logfile"
+	"github.com/coderclaw/gateway/pkg/internal/tailscale"
 	"github.com/coderclaw/gateway/pkg/service/health"
 	"github.com/coderclaw/gateway/pkg/service/presence"
 	"github.com/coderclaw/gateway/pkg/session"
@@ -156,11 +157,23 @@ func (d *Daemon) build() error {
 	if d.audit, err = audit.New(audit.Config{DB: d.db, Log: d.log}); err != nil {
 		return err
 	}
+	proxySecret, err := d.settings.Gateway.ProxySecret.Resolve()
+	if err != nil {
+		return err
+	}
+	proxyProof := identity.ProxySecret{Secret: proxySecret}
+	if proxySecret.IsSet() {
+		if proxySecret == secret {
+			return errors.New("gateway.proxySecret is the gateway's own secret: one that reads the proxy's headers could then connect; choose another")
+		}
+		proxyProof.Header = d.settings.Gateway.ProxySecret.Header
+	}
 	trust := newAuthority()
 	d.guard, err = identity.New(identity.Config{
 		DB: d.db, Log: d.log, Mode: protocol.AuthMode(auth.Mode), Token: secret, Password: secret, Hostname: host,
 		TrustedProxies: d.settings.Gateway.ProxyPrefixes(),
 		TrustedProxy:   identity.TrustedProxy(auth.TrustedProxy),
+		ProxySecret:    proxyProof,
 		Limits: identity.Limits{
 			AttemptsMax: auth.RateLimit.MaxAttempts,
 			Window:      time.Duration(auth.RateLimit.WindowMs) * time.Millisecond,
@@ -169,6 +182,8 @@ func (d *Daemon) build() error {
 		AllowedHosts:         d.settings.Gateway.AllowedHosts,
 		AllowedOrigins:       d.settings.Gateway.ControlUI.AllowedOrigins,
 		AllowLegacySignature: auth.AllowLegacySignature,
+		AllowTailscale:       auth.AllowTailscale,
+		Tailnet:              tailscale.New(d.settings.Gateway.Tailscale.Socket),
 		Events:               trust,
 		Audit:                d.audit,
 	})

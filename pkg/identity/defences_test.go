@@ -58,8 +58,15 @@ var defences = []defence{
 	{"25 pages that name themselves otherwise", "door.go", `if !d.originAllowed(`, `if browser && !d.originAllowed(`, "TestConnectRefuses"},
 	{"26 what is no origin", "door.go", ` || u.Scheme+"://"+u.Host != origin`, ``, "TestOriginAllowed"},
 	{"27 another port", "door.go", ` && originPort == hostPort`, ``, "TestOriginAllowed"},
-	{"28 a name that was rebound", "door.go", `return d.hosts[name]`, `return true`, "TestHostAllowed"},
-	{"34 another address", "proxy.go", `remote.IsLoopback() && !o.behind`, `!o.behind`, "TestConnectAsks"},
+	{"28 a name that was rebound", "door.go", `return d.hosts[name] || d.ownName(name)`, `return true`, "TestHostAllowed"},
+	{"28 another name of the tailnet", "tailnet.go", `return ok && name == self.Name
+}
+
+// servedUser`, `return ok
+}
+
+// servedUser`, "TestOwnMagicDNS"},
+	{"34 another address", "proxy.go", `remote.IsLoopback() && !o.behind && loopbackName(host)`, `!o.behind && loopbackName(host)`, "TestConnectAsks"},
 	{"34 a proxy's header", "proxy.go", `&& !o.behind && loopbackName(host)`, `&& loopbackName(host)`, "TestConnectAsks"},
 	{"34 another name", "proxy.go", `!o.behind && loopbackName(host)`, `!o.behind`, "TestConnectAsks"},
 	{"34 headers of every kind", "door.go", `case "forwarded", "via",`, `case`, "TestConnectAsks"},
@@ -70,7 +77,19 @@ var defences = []defence{
 	{"37 the first value", "proxy.go", `if !d.isProxy(addr) || !more {`, `if !more {`, "TestForwardedFor"},
 	{"37 two values", "proxy.go", `return s != lines[0]`, `return false`, "TestForwardedFor"},
 	{"37 this host named by a proxy", "proxy.go", `o := origin{addr: client,`, `o := origin{local: client.IsLoopback() && loopbackName(host), addr: client,`, "TestConfiguredProxy"},
-	{"38 a user from elsewhere", "proxy.go", `!d.isProxy(remote.Unmap().WithZone(""))`, `false`, "TestTrustedProxyMode"},
+	{"38 a user from elsewhere", "proxy.go", `!d.believes(remote.Unmap().WithZone(""), h)`, `false`, "TestTrustedProxyMode"},
+	{"38 another node of the tailnet", "tailnet.go", `if !ok || !self.Has(remote) {`, `if !ok {`, "TestOwnTailnetAddress"},
+	{"38 the tailnet address by another name", "tailnet.go", `(name == "localhost" || name == self.Name)`, `true`, "TestOwnTailnetAddress"},
+	{"38 a proxy on the tailnet address", "proxy.go", `!o.behind && d.ownTailnet(remote, host)`, `d.ownTailnet(remote, host)`, "TestOwnTailnetAddress"},
+	{"38 Tailscale's header without the setting", "secret.go", `if g.served && !c.origin.local {`, `if !c.origin.local {`, "TestServedUsers"},
+	{"38 Tailscale's header from elsewhere", "tailnet.go", ` || !a.RemoteAddr.Addr().Unmap().IsLoopback()`, ``, "TestServedUsers"},
+	{"38 a login that tailscaled does not confirm", "tailnet.go", ` || !strings.EqualFold(claimed, login)`, ``, "TestServedUsers"},
+	{"38 an address that tailscaled does not know", "tailnet.go", `if err != nil {
+		return missing(protocol.DetailAuthTailscaleWhoisFailed`, `if err != nil {
+		return claimed, from, nil
+		return missing(protocol.DetailAuthTailscaleWhoisFailed`, "TestServedUsers"},
+	{"39 a program that plays the proxy", "proxy.go", `d.proof.header == "" || d.proof.given(h))`, `true)`, "TestProxySecret"},
+	{"39 a proxy that does not prove itself is not local", "proxy.go", `behind: forwarded(h) || d.isProxy(remote)}`, `behind: forwarded(h)}`, "TestProxySecret"},
 	{"42 rotation beyond what is approved", "decisions.go", `within(a.Scopes, grantable(role, scopes))`, `grantable(role, scopes)`, "TestRotateAndRevoke"},
 	{"42 another's token", "decisions.go", `text = ""`, ``, "TestRotateAndRevoke"},
 	{"43 grants beyond the approver's scopes", "actor.go", "return a.holds(scopes)\n", "return nil\n", "TestADeviceDecides"},

@@ -7,11 +7,12 @@ import (
 	"strings"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/internal/tailscale"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // door knows the names by which this gateway may be addressed and the pages that
-// may talk to it. It is immutable.
+// may talk to it. It is immutable; what tailscaled says, it asks anew.
 //
 // Host is checked because a page can make its own name resolve to this machine
 // (DNS rebinding); then its Origin equals its Host. An IP address cannot be made to
@@ -20,10 +21,13 @@ type door struct {
 	hosts   map[string]bool
 	origins map[string]bool
 	proxies []netip.Prefix
+	proof   proxyProof
+	tailnet *tailscale.Local // nil when there is none
 }
 
-func newDoor(c Config) door {
-	d := door{hosts: map[string]bool{"localhost": true}, origins: map[string]bool{}, proxies: c.TrustedProxies}
+func newDoor(c Config) (door, error) {
+	proof, err := newProxyProof(c.ProxySecret)
+	d := door{hosts: map[string]bool{"localhost": true}, origins: map[string]bool{}, proxies: c.TrustedProxies, proof: proof, tailnet: c.Tailnet}
 	for _, name := range c.AllowedHosts {
 		d.hosts[strings.ToLower(name)] = true
 	}
@@ -35,7 +39,7 @@ func newDoor(c Config) door {
 	for _, origin := range c.AllowedOrigins {
 		d.origins[strings.ToLower(origin)] = true
 	}
-	return d
+	return d, err
 }
 
 func (d door) hostAllowed(host string) bool {
@@ -46,7 +50,7 @@ func (d door) hostAllowed(host string) bool {
 	if _, isIP := literal(name); isIP {
 		return true
 	}
-	return d.hosts[name]
+	return d.hosts[name] || d.ownName(name)
 }
 
 // originAllowed judges the Origin headers of a request whose Host is allowed.

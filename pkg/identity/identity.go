@@ -36,6 +36,7 @@ import (
 	"sync/atomic"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/internal/tailscale"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
@@ -60,6 +61,8 @@ type Config struct {
 	Password settings.Secret
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+	// ProxySecret is what those of them on this host must send to be believed.
+	ProxySecret ProxySecret
 	// TrustedProxy is how they vouch for users in mode trusted-proxy.
 	TrustedProxy TrustedProxy
 	// Limits bound the guessing of secrets; what is zero has its default.
@@ -75,6 +78,11 @@ type Config struct {
 	AllowedOrigins []string
 	// Hostname is the machine's name; it is allowed, and so is hostname.local.
 	Hostname string
+	// Tailnet is the tailscaled of this host, which says which tailnet addresses and
+	// name are this host's; nil when there is none.
+	Tailnet *tailscale.Local
+	// AllowTailscale lets in whom Tailscale Serve on this host has signed in.
+	AllowTailscale bool
 	// AllowLegacySignature accepts, from local peers, signatures of the first form,
 	// which do not cover the challenge, if they are at most 120 s old, each once.
 	AllowLegacySignature bool
@@ -92,6 +100,7 @@ type Guard struct {
 	events  Events
 	audit   Audit
 	legacy  bool
+	served  bool // Config.AllowTailscale
 	replays replays
 
 	// taken counts what was taken back from anybody: see Holds.
@@ -116,12 +125,15 @@ func New(c Config) (*Guard, error) {
 	if c.Audit == nil {
 		c.Audit = quiet{}
 	}
+	door, err := newDoor(c)
+	if err != nil {
+		return nil, err
+	}
 	g := &Guard{
-		db: c.DB, log: c.Log, mode: c.Mode, door: newDoor(c), proxy: c.TrustedProxy, limiter: newLimiter(c.Limits),
-		events: c.Events, audit: c.Audit, legacy: c.AllowLegacySignature, seen: map[string]sighting{},
+		db: c.DB, log: c.Log, mode: c.Mode, door: door, proxy: c.TrustedProxy, limiter: newLimiter(c.Limits),
+		events: c.Events, audit: c.Audit, legacy: c.AllowLegacySignature, served: c.AllowTailscale, seen: map[string]sighting{},
 	}
 	secret := new(sharedSecret)
-	var err error
 	switch g.mode {
 	case "", protocol.AuthModeToken:
 		g.mode = protocol.AuthModeToken
@@ -195,7 +207,8 @@ func (g *Guard) AuthMode() protocol.AuthMode { return g.mode }
 func (g *Guard) HostAllowed(host string) bool { return g.door.hostAllowed(host) }
 
 // Local reports whether a request came directly from this host: from a loopback
-// address, to a loopback name, and through no proxy. Any forwarding header, empty
+// address, to a loopback name, or from this host's own tailnet address, to one of its
+// own names, and through no proxy. Any forwarding header, empty
 // ones included, says that there was one. An SSH tunnel looks local: nothing on
 // the wire tells it apart.
 func (g *Guard) Local(remote netip.AddrPort, host string, h http.Header) bool {

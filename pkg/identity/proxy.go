@@ -3,10 +3,13 @@ package identity
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/coderclaw/gateway/pkg/settings"
 )
 
 // TrustedProxy says how a proxy vouches for its users in mode trusted-proxy.
@@ -17,6 +20,38 @@ type TrustedProxy struct {
 	RequiredHeaders []string
 	// AllowUsers are the users that may connect; empty lets all of them.
 	AllowUsers []string
+}
+
+// ProxySecret is what a proxy on this host proves itself with: there its address says
+// only that some program of this machine calls.
+type ProxySecret struct {
+	// Header carries the secret. Empty asks for none.
+	Header string
+	// Secret is what it must hold.
+	Secret settings.Secret
+}
+
+// proxyProof is ProxySecret without the text.
+type proxyProof struct {
+	header string
+	secret *sharedSecret
+}
+
+func newProxyProof(p ProxySecret) (proxyProof, error) {
+	if p.Header == "" {
+		return proxyProof{}, nil
+	}
+	secret, err := newSharedSecret(p.Secret)
+	if err != nil {
+		return proxyProof{}, fmt.Errorf("gateway.proxySecret %w", err)
+	}
+	return proxyProof{header: p.Header, secret: secret}, nil
+}
+
+// given reports whether the headers carry the secret, once.
+func (p proxyProof) given(h http.Header) bool {
+	values := h.Values(p.header)
+	return len(values) == 1 && p.secret.matches(values[0])
 }
 
 // hopsMax bounds how far X-Forwarded-For is walked.
@@ -30,17 +65,17 @@ type origin struct {
 	source string
 	// local reports whether the client is on this host and came directly.
 	local bool
-	// behind says that a proxy that nobody configured passed the request on: addr
-	// is not the client's.
+	// behind says that a proxy that nobody configured, or one that did not prove
+	// itself, may have passed the request on: addr is not the client's.
 	behind bool
 	// unattributed says that a configured proxy did not say for whom it speaks.
 	unattributed bool
 }
 
-// ip is the address to show to people: none for loopback and for proxies that
+// ip is the address to show to people: none for this host itself and for proxies that
 // nobody configured, whose own address would mislead.
 func (o origin) ip() string {
-	if !o.addr.IsValid() || o.addr.IsLoopback() || o.behind || o.unattributed {
+	if !o.addr.IsValid() || o.local || o.addr.IsLoopback() || o.behind || o.unattributed {
 		return ""
 	}
 	return o.addr.String()
@@ -54,9 +89,14 @@ func (d door) originOf(remote netip.Addr, host string, h http.Header) origin {
 	if !remote.IsValid() {
 		return origin{source: "unknown"}
 	}
-	if !d.isProxy(remote) {
-		o := origin{addr: remote, source: addressSource(remote), behind: forwarded(h)}
-		o.local = remote.IsLoopback() && !o.behind && loopbackName(host)
+	if !d.believes(remote, h) {
+		// From the address of a proxy that does not prove itself nothing is local: it
+		// may be the proxy, with a stranger behind it.
+		o := origin{addr: remote, source: addressSource(remote), behind: forwarded(h) || d.isProxy(remote)}
+		o.local = remote.IsLoopback() && !o.behind && loopbackName(host) || !o.behind && d.ownTailnet(remote, host)
+		if o.local {
+			o.source = fromLocal
+		}
 		if o.behind && o.source == fromLocal {
 			o.source = fromProxy + o.source // not the owner's
 		}
@@ -75,6 +115,12 @@ func (d door) originOf(remote netip.Addr, host string, h http.Header) origin {
 
 func (d door) isProxy(addr netip.Addr) bool {
 	return slices.ContainsFunc(d.proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// believes reports whether a request comes from a configured proxy: by its address
+// and, on this host, by its secret where one is set.
+func (d door) believes(remote netip.Addr, h http.Header) bool {
+	return d.isProxy(remote) && (!remote.IsLoopback() || d.proof.header == "" || d.proof.given(h))
 }
 
 // walk reads X-Forwarded-For from the right: each proxy adds the address that it
@@ -123,7 +169,7 @@ func hopAddr(hop string) (netip.Addr, bool) {
 // vouched returns the user whom a configured proxy names, and whether it may speak
 // and the user may connect. The peer is told nothing of what is missing.
 func (d door) vouched(t TrustedProxy, remote netip.Addr, h http.Header) (user string, ok bool) {
-	if t.UserHeader == "" || !d.isProxy(remote.Unmap().WithZone("")) {
+	if t.UserHeader == "" || !d.believes(remote.Unmap().WithZone(""), h) {
 		return "", false
 	}
 	for _, name := range append([]string{t.UserHeader}, t.RequiredHeaders...) {

@@ -205,6 +205,46 @@ func TestTrustedProxyMode(t *testing.T) {
 	require.Equal(t, fullScopes(), f.grant(t, vouch(d.signs())).Scopes)
 }
 
+// Entry 39: on this host an address does not tell the proxy from any other program.
+func TestProxySecret(t *testing.T) {
+	const header, secret = "X-Proxy-Secret", "0123456789abcdef"
+	withSecret := func(c *Config) {
+		proxied("")(c)
+		c.ProxySecret = ProxySecret{Header: header, Secret: settings.NewSecret(secret)}
+	}
+	f := newFixture(t, withSecret)
+	forwardedFor, proof := withHeader("X-Forwarded-For", "203.0.113.9"), withHeader(header, secret)
+	d := newFakeDevice()
+	require.Equal(t, "203.0.113.9", f.grant(t, attempt(forwardedFor, proof)).ClientIP)
+	require.Equal(t, attributionText, f.refusal(t, attempt(proof)).Err.Message, "the proxy has to tell for whom")
+	for name, edits := range map[string][]func(*Attempt){
+		"no secret":          {forwardedFor},
+		"another secret":     {forwardedFor, withHeader(header, secret+"x")},
+		"empty":              {forwardedFor, withHeader(header, "")},
+		"twice":              {forwardedFor, func(a *Attempt) { a.Header[header] = []string{secret, secret} }},
+		"no header at all":   nil,
+		"the gateway's word": {withHeader(header, testToken)},
+	} {
+		require.Empty(t, f.grant(t, attempt(edits...)).ClientIP, name)
+		require.Equal(t, "pairing required", f.refusal(t, attempt(append(edits, d.signs())...)).Err.Message, "%s: never local", name)
+		a := attempt(edits...)
+		require.Equal(t, fromProxy+fromLocal, f.door.originOf(a.RemoteAddr.Addr(), a.Host, a.Header).source, name)
+	}
+	require.Equal(t, "203.0.113.9", f.grant(t, attempt(withRemote("10.0.0.1:1"), forwardedFor)).ClientIP, "an address of another machine is proof enough")
+	f.grant(t, attempt(withRemote("[::1]:1"), withHost("[::1]:18789"), d.signs())) // which is no proxy, and so is local
+	require.Empty(t, f.grant(t, attempt(withRemote("[::1]:1"), withHost("[::1]:18789"), forwardedFor, proof)).ClientIP, "the secret alone makes no proxy")
+
+	g := newFixture(t, func(c *Config) { withSecret(c); c.Mode = protocol.AuthModeTrustedProxy })
+	vouched := []func(*Attempt){withoutAuth, forwardedFor, withHeader(proxyUser, "me@example.com"), withHeader("X-Sig", "1")}
+	require.Equal(t, "unauthorized", g.refusal(t, attempt(append(vouched, d.signs())...)).Err.Message, "any program of this host could say so")
+	require.Equal(t, "user me@example.com", g.grant(t, attempt(append(vouched, proof)...)).Principal)
+
+	cfg := f.cfg
+	cfg.ProxySecret.Secret = settings.NewSecret("null")
+	_, err := New(cfg)
+	require.ErrorContains(t, err, "gateway.proxySecret is a word")
+}
+
 func TestNewRefusesHalfAMode(t *testing.T) {
 	f := newFixture(t, nil)
 	for want, change := range map[string]func(*Config){

@@ -62,7 +62,7 @@ type proof struct {
 	// generation which one.
 	bySecret   bool
 	generation uint64
-	// user is whom a proxy vouched for.
+	// user is whom a proxy, or Tailscale, vouched for.
 	user string
 	// offered says that some secret came along, right or wrong.
 	offered bool
@@ -86,6 +86,17 @@ func (g *Guard) judge(c *claim, a *Attempt) proof {
 			p.denied = invalid(protocol.DetailAuthRequired, "unauthorized")
 		}
 		return p
+	}
+	if g.served && !c.origin.local {
+		user, from, denied := g.servedUser(a)
+		switch {
+		case denied == nil:
+			p.user, p.ok, c.origin.addr, c.clientIP = user, true, from, from.String()
+			return p
+		case !p.offered && a.RemoteAddr.Addr().Unmap().IsLoopback():
+			p.denied = denied
+			return p
+		}
 	}
 	guess, deny := token, tokenTexts
 	if g.mode == protocol.AuthModePassword {

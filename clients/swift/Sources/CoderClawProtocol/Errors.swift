@@ -42,6 +42,18 @@ public enum GatewayErrorDetail {
     /// The connection brought no proof that the gateway accepts.
     public static let authRequired = "AUTH_REQUIRED"
 
+    /// The request names another user than tailscaled does for its address.
+    public static let authTailscaleIdentityMismatch = "AUTH_TAILSCALE_IDENTITY_MISMATCH"
+
+    /// The gateway lets people in whom Tailscale Serve has signed in, and the request names nobody.
+    public static let authTailscaleIdentityMissing = "AUTH_TAILSCALE_IDENTITY_MISSING"
+
+    /// The request names a Tailscale user, and not from where it was forwarded.
+    public static let authTailscaleProxyMissing = "AUTH_TAILSCALE_PROXY_MISSING"
+
+    /// tailscaled did not say who has the address that the request was forwarded for.
+    public static let authTailscaleWhoisFailed = "AUTH_TAILSCALE_WHOIS_FAILED"
+
     /// connect carried a token that is not the gateway's.
     public static let authTokenMismatch = "AUTH_TOKEN_MISMATCH"
 
@@ -294,6 +306,38 @@ extension GatewayErrorInfo {
             fix: "Pass the gateway's secret, which is in gateway.token in its state directory: `coderclaw --token SECRET status`",
             isRetryable: false,
             error: "INVALID_REQUEST", nextStep: "update_auth_credentials", closeCode: 1008
+        ),
+        GatewayErrorInfo(
+            name: "AUTH_TAILSCALE_IDENTITY_MISMATCH",
+            meaning: "The request names another user than tailscaled does for its address.",
+            cause: "A program that plays Tailscale Serve, or an address that has changed hands a moment ago.",
+            fix: "Connect again through Tailscale Serve, or pass the gateway's token or password.",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "review_auth_configuration", closeCode: 1008
+        ),
+        GatewayErrorInfo(
+            name: "AUTH_TAILSCALE_IDENTITY_MISSING",
+            meaning: "The gateway lets people in whom Tailscale Serve has signed in, and the request names nobody.",
+            cause: "It came through another proxy, through Funnel, or from a machine with tags, for which Serve sends no Tailscale-User-Login.",
+            fix: "Open the address that `tailscale serve status` shows from a device of your own, or pass the gateway's token or password.",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "update_auth_credentials", closeCode: 1008
+        ),
+        GatewayErrorInfo(
+            name: "AUTH_TAILSCALE_PROXY_MISSING",
+            meaning: "The request names a Tailscale user, and not from where it was forwarded.",
+            cause: "Something else than Tailscale Serve sent it: X-Forwarded-For, -Proto and -Host are not all there, once each.",
+            fix: "Come in through Tailscale Serve, or pass the gateway's token or password.",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "review_auth_configuration", closeCode: 1008
+        ),
+        GatewayErrorInfo(
+            name: "AUTH_TAILSCALE_WHOIS_FAILED",
+            meaning: "tailscaled did not say who has the address that the request was forwarded for.",
+            cause: "tailscaled does not run, its socket cannot be read, or no person of the tailnet has this address.",
+            fix: "See what is wrong on the gateway's machine: `coderclaw doctor`. Or pass the gateway's token or password.",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "review_auth_configuration", closeCode: 1008
         ),
         GatewayErrorInfo(
             name: "AUTH_TOKEN_MISMATCH",
