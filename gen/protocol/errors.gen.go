@@ -378,7 +378,7 @@ func Errors() []wire.ErrorInfo {
 		{Kind: wire.KindDetail, Name: "AUTH_TAILSCALE_IDENTITY_MISSING",
 			Meaning:   "The gateway lets people in whom Tailscale Serve has signed in, and the request names nobody.",
 			Cause:     "It came through another proxy, through Funnel, or from a machine with tags, for which Serve sends no Tailscale-User-Login.",
-			Fix:       "Open the address that `tailscale serve status` shows from a device of your own, or pass the gateway's token or password.",
+			Fix:       "Open the address that Tailscale Serve gave this gateway from a device of your own, or pass the gateway's token or password.",
 			Error:     "INVALID_REQUEST",
 			NextStep:  "update_auth_credentials",
 			CloseCode: 1008,

@@ -4,11 +4,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/coderclaw/gateway/pkg/internal/tailscale/tailscaletest"
 )
 
 // startProxy runs a reverse proxy that the gateway does not know in front of it, at
@@ -23,6 +28,14 @@ func startProxy(ts *testscript.TestScript, _ bool, _ []string) {
 	go func() { ended <- server.Serve(ln) }()
 	ts.Defer(func() { _ = server.Close(); <-ended })
 	ts.Setenv("PROXIED", "ws://"+ln.Addr().String())
+}
+
+// startTailscaled runs a counterpart of tailscaled, at $TAILSCALED.
+func startTailscaled(ts *testscript.TestScript, _ bool, _ []string) {
+	d, err := tailscaletest.Start("", tailscaletest.Node{Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.1")}, DNSName: "desk.tail1234.ts.net.", Login: "me@example.com"})
+	ts.Check(err)
+	ts.Defer(func() { d.Close(); _ = os.RemoveAll(filepath.Dir(d.Socket)) })
+	ts.Setenv("TAILSCALED", d.Socket)
 }
 
 // capture sets a variable to what the group of a regular expression finds in the

@@ -77,7 +77,7 @@ func (a *App) runDoctor(c *cli.Context) error {
 	d := newDoctor(a.getenv(c))
 	var found []finding
 	for _, check := range []func(context.Context) []finding{
-		d.checkDir, d.checkFiles, d.checkConfig, d.checkSecret, d.checkOwner, d.checkPort, d.checkBind, d.checkProxies, d.checkClock, d.checkDisk,
+		d.checkDir, d.checkFiles, d.checkConfig, d.checkSecret, d.checkOwner, d.checkPort, d.checkBind, d.checkProxies, d.checkTailscale, d.checkLegacy, d.checkClock, d.checkDisk,
 	} {
 		found = append(found, check(c.Context)...)
 	}
@@ -238,7 +238,7 @@ func (d *doctor) fileHoldsSecret() bool {
 	if err != nil {
 		return false
 	}
-	return conf.Gateway.Auth.Token.IsSet() || conf.Gateway.Auth.Password.IsSet() || conf.Agent.OpenAI.APIKey.IsSet()
+	return conf.Gateway.Auth.Token.IsSet() || conf.Gateway.Auth.Password.IsSet() || conf.Gateway.ProxySecret.Secret.IsSet() || conf.Agent.OpenAI.APIKey.IsSet()
 }
 
 func (d *doctor) checkSecret(context.Context) []finding {
@@ -364,24 +364,6 @@ func (d *doctor) checkBind(context.Context) []finding {
 		return one(check, levelOK, "", "%s: other machines reach it", addr.Addr())
 	}
 	return one(check, levelOK, "", "%s: only this machine reaches it", g.Bind)
-}
-
-func (d *doctor) checkProxies(context.Context) []finding {
-	const check = "proxies"
-	g := d.conf.Gateway
-	prefixes := g.ProxyPrefixes()
-	if len(prefixes) == 0 {
-		return one(check, levelOK, "", "none is believed; what one forwards is never local")
-	}
-	for _, p := range prefixes {
-		if g.Auth.Mode == settings.AuthTrustedProxy && p.Addr().IsLoopback() {
-			return one(check, levelWarn, "run the proxy on a machine or in a container of its own", "every program on this machine can name any user, because the proxy %s is on loopback", p)
-		}
-		if p.Addr().Is4() && p.Bits() < 16 || p.Addr().Is6() && p.Bits() < 32 {
-			return one(check, levelWarn, "list the proxy's own address in gateway.trustedProxies", "%s is a wide range: every machine in it may write its own address", p)
-		}
-	}
-	return one(check, levelOK, "", "%s believed", count(int64(len(prefixes)), "range is", "ranges are"))
 }
 
 // checkClock compares the clock with the files that were written here and with the

@@ -41,6 +41,7 @@ import (
 //	model WORDS INTERVAL      starts a model server for the gateway started next
 //	asked                     waits until the model has been asked
 //	proxied                   starts a proxy that the gateway does not know, at $PROXIED
+//	tailscaled                starts a counterpart of tailscaled, at $TAILSCALED
 //	capture NAME REGEXP       sets $NAME to what the group finds in the last output
 
 func TestMain(m *testing.M) {
@@ -78,6 +79,7 @@ func TestScripts(t *testing.T) {
 			"model":       startModel,
 			"asked":       waitAsked,
 			"proxied":     startProxy,
+			"tailscaled":  startTailscaled,
 			"capture":     capture,
 		},
 		ContinueOnError: false,

@@ -319,7 +319,7 @@ extension GatewayErrorInfo {
             name: "AUTH_TAILSCALE_IDENTITY_MISSING",
             meaning: "The gateway lets people in whom Tailscale Serve has signed in, and the request names nobody.",
             cause: "It came through another proxy, through Funnel, or from a machine with tags, for which Serve sends no Tailscale-User-Login.",
-            fix: "Open the address that `tailscale serve status` shows from a device of your own, or pass the gateway's token or password.",
+            fix: "Open the address that Tailscale Serve gave this gateway from a device of your own, or pass the gateway's token or password.",
             isRetryable: false,
             error: "INVALID_REQUEST", nextStep: "update_auth_credentials", closeCode: 1008
         ),
