@@ -62,7 +62,8 @@ var defences = []defence{
 	{"28 another name of the tailnet", "tailnet.go", `return ok && name == self.Name
 }
 
-// servedUser`, `return ok
+// servedUser`, `_ = self
+	return ok
 }
 
 // servedUser`, "TestOwnMagicDNS"},
