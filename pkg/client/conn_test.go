@@ -58,6 +58,29 @@ func TestDialProvesTheDevice(t *testing.T) {
 	})
 }
 
+// A password is sent beside the signature, which does not cover it: verifyDevice
+// knows of none. The stored token stays where it is, since the password proves more.
+func TestDialSendsThePassword(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got connectRequest
+		g := startGateway(t, func(c *fakeConn) { got = c.hello(time.Minute, "issued"); c.wait() })
+		o := g.options(t)
+		o.Identity, o.Tokens = testIdentity(t)
+		require.NoError(t, o.Tokens.Put("ws://localhost:18789", "operator", "stored", nil))
+		o.Password = "open sesame"
+		conn, err := Dial(t.Context(), o)
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+		verifyDevice(t, got)
+		require.Equal(t, "open sesame", got.Auth.Password)
+		require.Empty(t, got.Auth.Token)
+
+		o.URL, o.HTTPClient = "ws://192.0.2.1:18789", nil
+		_, err = Dial(t.Context(), o)
+		require.ErrorIs(t, err, ErrPlaintext, "nor does it leave this host readable")
+	})
+}
+
 func TestDialWithoutADeviceSendsNoProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got connectRequest

@@ -150,13 +150,13 @@ type request struct {
 }
 
 type connectRequest struct {
-	MinProtocol int                       `json:"minProtocol"`
-	MaxProtocol int                       `json:"maxProtocol"`
-	Role        string                    `json:"role"`
-	Scopes      []string                  `json:"scopes"`
-	Caps        []string                  `json:"caps"`
-	Client      struct{ ID, Mode string } `json:"client"`
-	Auth        struct{ Token string }    `json:"auth"`
+	MinProtocol int                              `json:"minProtocol"`
+	MaxProtocol int                              `json:"maxProtocol"`
+	Role        string                           `json:"role"`
+	Scopes      []string                         `json:"scopes"`
+	Caps        []string                         `json:"caps"`
+	Client      struct{ ID, Mode string }        `json:"client"`
+	Auth        struct{ Token, Password string } `json:"auth"`
 	Device      *struct {
 		ID, PublicKey, Signature, Nonce string
 		SignedAt                        int64
