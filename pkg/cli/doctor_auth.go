@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/coderclaw/gateway/pkg/internal/tailscale"
@@ -73,7 +74,10 @@ func (d *doctor) checkTailscale(ctx context.Context) []finding {
 	if self.Name != "" {
 		text += " and " + self.Name
 	}
-	if g.Auth.AllowTailscale {
+	switch {
+	case g.Auth.AllowTailscale && runtime.GOOS == "linux":
+		return one(check, levelOK, "", "%s; who comes through Tailscale Serve is let in under the name that tailscaled confirms", text)
+	case g.Auth.AllowTailscale:
 		return one(check, levelWarn, "set gateway.auth.allowTailscale to false if other people have accounts here", "%s; every program on this machine can name any user of the tailnet (gateway.auth.allowTailscale)", text)
 	}
 	return one(check, levelOK, "", "%s, which count as local from here", text)

@@ -79,9 +79,10 @@ func (g *Guard) servedUser(a *Attempt) (user string, from netip.Addr, denied *Re
 	if !ok {
 		return missing(protocol.DetailAuthTailscaleProxyMissing, "proxy headers missing (use Tailscale Serve or gateway token/password)")
 	}
-	// Serve names the caller alone. What came through a chain is somebody else's word.
+	// Serve names the caller alone. What came through a chain is somebody else's word,
+	// and any program of this host can write the headers.
 	from, ok = hopAddr(forwardedFor)
-	if !ok || g.door.tailnet == nil {
+	if !ok || g.door.tailnet == nil || g.door.tailnet.CalledBy(a.RemoteAddr, a.LocalAddr) != nil {
 		return missing(protocol.DetailAuthTailscaleWhoisFailed, "identity check failed"+serve)
 	}
 	login, err := g.door.tailnet.Login(context.Background(), from)

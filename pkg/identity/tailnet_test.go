@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -116,18 +117,34 @@ func TestOwnMagicDNSNameIsAllowed(t *testing.T) {
 	require.Equal(t, originText, f.refusal(t, attempt(withHost(ownMagicDNS), withHeader("Origin", "https://phone.tail1234.ts.net"))).Err.Message)
 }
 
-// serve is a connect that came through Tailscale Serve.
-func serve(from, login string, edits ...func(*Attempt)) Attempt {
-	base := []func(*Attempt){
-		withoutAuth, withHost(ownMagicDNS), withHeader("X-Forwarded-For", from), withHeader("X-Forwarded-Proto", "https"),
-		withHeader("X-Forwarded-Host", ownMagicDNS), withHeader(headerTailscaleUser, login),
+// served returns connects that came through Tailscale Serve: over a connection that a
+// program of tailscaled's user has made, which here is the test's.
+func served(t *testing.T) func(from, login string, edits ...func(*Attempt)) Attempt {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	caller, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	accepted, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _, _ = ln.Close(), caller.Close(), accepted.Close() })
+	over := func(a *Attempt) {
+		a.RemoteAddr = netip.MustParseAddrPort(accepted.RemoteAddr().String())
+		a.LocalAddr = netip.MustParseAddrPort(accepted.LocalAddr().String())
 	}
-	return attempt(append(base, edits...)...)
+	return func(from, login string, edits ...func(*Attempt)) Attempt {
+		base := []func(*Attempt){
+			withoutAuth, over, withHost(ownMagicDNS), withHeader("X-Forwarded-For", from), withHeader("X-Forwarded-Proto", "https"),
+			withHeader("X-Forwarded-Host", ownMagicDNS), withHeader(headerTailscaleUser, login),
+		}
+		return attempt(append(base, edits...)...)
+	}
 }
 
 // Entry 38: the header counts when tailscaled knows the address under the same login.
 func TestServedUsers(t *testing.T) {
 	f, _ := onTailnet(t, func(c *Config) { c.AllowTailscale = true })
+	serve := served(t)
 	const (
 		missing  = "unauthorized: tailscale identity missing (use Tailscale Serve auth or gateway token/password)"
 		proxy    = "unauthorized: tailscale proxy headers missing (use Tailscale Serve or gateway token/password)"
@@ -154,6 +171,7 @@ func TestServedUsers(t *testing.T) {
 		{"an address of nobody", serve("100.64.0.9", "you@example.com", d.signs()), failed, "AUTH_TAILSCALE_WHOIS_FAILED"},
 		{"a machine with tags", serve("100.64.0.3", "tagged-devices", d.signs()), failed, "AUTH_TAILSCALE_WHOIS_FAILED"},
 		{"somebody else", serve("100.64.0.2", "me@example.com", d.signs()), mismatch, "AUTH_TAILSCALE_IDENTITY_MISMATCH"},
+		{"over a connection that nobody holds", serve("100.64.0.2", "you@example.com", withRemote("127.0.0.1:1"), d.signs()), failed, "AUTH_TAILSCALE_WHOIS_FAILED"},
 		{"from another host", serve("100.64.0.2", "you@example.com", withRemote("192.0.2.9:1"), d.signs()), "unauthorized: gateway token missing (provide gateway auth token)", "AUTH_TOKEN_MISSING"},
 		{"a wrong token is told as one", serve("100.64.0.2", "me@example.com", withToken("wrong")), mismatchText, "AUTH_TOKEN_MISMATCH"},
 		{"the right one needs approval", serve("100.64.0.2", "you@example.com", d.signs()), "pairing required", "PAIRING_REQUIRED"},
