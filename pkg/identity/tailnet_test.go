@@ -184,6 +184,9 @@ func TestServedUsers(t *testing.T) {
 		require.Equal(t, 1008, r.CloseCode, c.name)
 		require.Equal(t, c.want[:min(len(c.want), 120)], r.CloseReason, c.name)
 	}
+	far := serve("100.64.0.2", "you@example.com", withRemote("192.0.2.9:1"))
+	_, _, denied := f.servedUser(&far)
+	require.Equal(t, missing, denied.Err.Message, "Serve is on this host")
 	g := f.grant(t, serve("100.64.0.2", "you@example.com"))
 	require.Equal(t, "user You@Example.com", g.Principal, "as tailscaled writes it")
 	require.Empty(t, g.Scopes, "a person is not a device")
