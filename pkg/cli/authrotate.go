@@ -120,6 +120,9 @@ func (a *App) secretPlace(c *cli.Context) (p secretPlace, err error) {
 	default:
 		p.where = filepath.Join(stateDir, settings.TokenFileName)
 		p.now, err = settings.ReadToken(stateDir, slog.New(slog.DiscardHandler))
+		if _, running := runningPort(stateDir); running && errors.Is(err, fs.ErrNotExist) {
+			return p, withHint(errors.New("the gateway that runs was given its secret on its command line or by a variable of its own"), "change it there and restart the gateway; see: coderclaw auth explain")
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			return p, withHint(fmt.Errorf("there is no secret in %s yet", stateDir), "the gateway makes one at its first start: coderclaw gateway")
 		}
