@@ -126,6 +126,9 @@ func (c *conn) welcome(id wire.Raw, params protocol.ConnectParams, grant identit
 	if !deadline.Stop() {
 		return false // the connection is being closed
 	}
+	// Read before the first event can be held back, so that no event behind hello-ok
+	// has an older version than hello-ok; the state may be newer than its version says.
+	version := protocol.StateVersion{Presence: c.g.config.Versions.Presence(), Health: c.g.config.Versions.Health()}
 	if !c.g.hub.join(c, peer, c.g.limits.Connections) {
 		c.out.release(refusalFrame(id, unavailable(protocol.ErrorDetails{
 			Code: wire.Some(protocol.DetailTooManyConnections),
@@ -137,7 +140,7 @@ func (c *conn) welcome(id wire.Raw, params protocol.ConnectParams, grant identit
 	if !c.stillHolds(grant) {
 		return false
 	}
-	hello := c.g.hello(peer, grant)
+	hello := c.g.hello(peer, grant, version)
 	c.transport.limit.Store(c.g.limits.FrameBytes)
 	if c.place != nil {
 		c.place.authenticated()
@@ -201,12 +204,7 @@ func mayReceive(p *wire.Peer, audience string) bool {
 
 // hello builds hello-ok. Without operator.read the snapshot tells neither who is
 // there nor how things are nor where files lie.
-func (g *Gateway) hello(p *wire.Peer, grant identity.Grant) protocol.HelloOk {
-	// Read first, so that the state is never older than its version says.
-	version := protocol.StateVersion{
-		Presence: g.config.Versions.Presence(),
-		Health:   g.config.Versions.Health(),
-	}
+func (g *Gateway) hello(p *wire.Peer, grant identity.Grant, version protocol.StateVersion) protocol.HelloOk {
 	snapshot := g.config.Snapshot(p)
 	snapshot.StateVersion = version
 	if p.Role != protocol.RoleOperator || !protocol.ScopeAllows(p.Scopes, protocol.ScopeOperatorRead) {

@@ -172,3 +172,21 @@ func TestMaskKnowsEveryAudienceOfTheProtocol(t *testing.T) {
 		require.NotZero(t, all&h.audiences[e.Audience[0]], e.Name)
 	}
 }
+
+// An event that comes while hello-ok is put together is held back and follows it;
+// hello-ok must not claim a newer state than that event has.
+func TestHelloIsNotNewerThanWhatFollowsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		s.observer.onJoin = func(*wire.Peer) {
+			s.emit("presence", `{}`)
+			s.versions.BumpPresence()
+		}
+		p := s.dial()
+		hello := p.connect("operator.admin")
+		version := hello["snapshot"].(map[string]any)["stateVersion"].(map[string]any)["presence"].(float64)
+		event := p.next()
+		require.Equal(t, "presence", event["event"])
+		require.GreaterOrEqual(t, event["stateVersion"].(map[string]any)["presence"].(float64), version)
+	})
+}
