@@ -80,6 +80,9 @@ func (a *App) keep(ctx context.Context, c *cli.Context, change func(*client.Opti
 		return err
 	}
 	change(&o)
+	if err := a.introduce(ctx, o, t); err != nil {
+		return err
+	}
 	wished := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -18,6 +18,7 @@ const (
 	flagTimeout   = "timeout"
 	flagStateDir  = "state-dir"
 	flagPlaintext = "allow-plaintext"
+	flagPin       = "tls-fingerprint"
 
 	categoryGlobal = "Everywhere:"
 )
@@ -33,6 +34,7 @@ func globalFlags() []cli.Flag {
 		&cli.BoolFlag{Name: flagJSON, DisableDefaultText: true, Category: categoryGlobal, Usage: "print JSON, errors too"},
 		&cli.StringFlag{Name: flagTimeout, Category: categoryGlobal, Usage: "give up after `TIME`, such as 30s or 5m; a plain number is seconds"},
 		&cli.StringFlag{Name: flagStateDir, Category: categoryGlobal, Usage: "state `DIR` (default: CODERCLAW_STATE_DIR, else ~/.coderclaw)"},
+		&cli.StringFlag{Name: flagPin, Category: categoryGlobal, Usage: "accept only a certificate with this `SHA-256`, or with a key of it (default: CODERCLAW_GATEWAY_TLS_FINGERPRINT, gateway.remote.tlsFingerprint, what was confirmed before)"},
 		&cli.BoolFlag{Name: flagPlaintext, DisableDefaultText: true, Category: categoryGlobal, Usage: "allow ws:// to another machine; the token and everything said can then be read on the way"},
 	}
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/audit"
+	"github.com/coderclaw/gateway/pkg/certificate"
 	"github.com/coderclaw/gateway/pkg/gateway"
 	"github.com/coderclaw/gateway/pkg/identity"
 	"github.com/coderclaw/gateway/pkg/internal/logfile"
@@ -78,6 +79,8 @@ type Daemon struct {
 	gateway  *gateway.Gateway
 	health   *health.Service
 	presence *presence.Service
+
+	certificate *certificate.Keeper // nil without TLS
 
 	closers []func() error
 }
@@ -190,10 +193,14 @@ func (d *Daemon) build() error {
 	if err != nil {
 		return err
 	}
+	security, err := d.security()
+	if err != nil {
+		return err
+	}
 	versions := new(wire.StateVersions)
 	d.gateway = gateway.New(gateway.Config{
 		Log: d.log, Guard: d.guard, Observer: observer{d}, Snapshot: d.snapshot, Versions: versions,
-		Version: d.cfg.Version, Host: host, Limits: gateway.Limits{QueueBytes: int64(d.settings.Gateway.MaxBufferedBytes)},
+		Version: d.cfg.Version, Host: host, TLS: security, Limits: gateway.Limits{QueueBytes: int64(d.settings.Gateway.MaxBufferedBytes)},
 	})
 	trust.hub = d.gateway
 	backend, err := d.backend()
@@ -220,7 +227,13 @@ func (d *Daemon) Addrs() []net.Addr {
 }
 
 // URL returns the WebSocket URL of the first address.
-func (d *Daemon) URL() string { return "ws://" + d.listeners[0].Addr().String() }
+func (d *Daemon) URL() string {
+	scheme := "ws://"
+	if d.settings.Gateway.TLS.Enabled {
+		scheme = "wss://"
+	}
+	return scheme + d.listeners[0].Addr().String()
+}
 
 // Run serves until ctx ends. Then it ends the running turns, or leaves them for the
 // next start when they have said nothing, tells clients that the gateway stops,
@@ -244,6 +257,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.health.Run(serve) })
 	group.Go(func() error { return d.health.RunHeartbeats(serve) })
 	group.Go(func() error { return d.watchStore(serve) })
+	group.Go(func() error { return d.keepCertificate(serve) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():

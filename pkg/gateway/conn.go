@@ -133,6 +133,9 @@ func (c *conn) finish() {
 
 // discard frees the socket and what the library holds.
 func (c *conn) discard() {
+	if c.out.gaveUp() {
+		_ = bare(c.socket).Close() // TLS would wait to say goodbye
+	}
 	_ = c.socket.Close()
 	_ = c.ws.CloseNow()
 	if c.place != nil {
@@ -162,7 +165,7 @@ func (c *conn) awaitHandlers(d time.Duration) {
 // lose the close frame.
 func (c *conn) linger(patience time.Duration) {
 	if c.out.lost {
-		if tcp, ok := c.socket.(interface{ SetLinger(sec int) error }); ok {
+		if tcp, ok := bare(c.socket).(interface{ SetLinger(sec int) error }); ok {
 			_ = tcp.SetLinger(0) // what the kernel holds is not worth its memory
 		}
 		return

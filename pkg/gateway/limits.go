@@ -5,7 +5,8 @@ import "time"
 // Limits bounds what clients can make the gateway hold or do. A zero field
 // takes the default named beside it, so the zero value is the product's.
 type Limits struct {
-	// HandshakeTimeout is from the upgrade to hello-ok, absolute: 10 s.
+	// HandshakeTimeout is from accept to hello-ok, TLS included, absolute: 10 s. An
+	// upgrade on a connection that has served other requests counts from there.
 	HandshakeTimeout time.Duration
 	// HandshakeFrameBytes is the largest message before hello-ok: 64 KiB.
 	HandshakeFrameBytes int64

@@ -92,6 +92,7 @@ func Load(src Source) (*Settings, error) {
 	problems = append(problems, s.applyEnv(getenv, given)...)
 	problems = append(problems, s.applyFlags(src.Flags, given)...)
 	s.resolveBackend(getenv)
+	s.Gateway.TLS.resolvePaths(src.Path, getenv)
 	problems = append(problems, s.check(given)...)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("settings: %s", strings.Join(problems, "; "))
@@ -210,6 +211,7 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 		bad("%v", err)
 	}
 	problems = append(problems, g.checkAuth(given)...)
+	problems = append(problems, g.TLS.check()...)
 	if g.MaxBufferedBytes < bufferedBytesMin || g.MaxBufferedBytes > bufferedBytesMax {
 		bad("gateway.maxBufferedBytes must be between %d and %d", bufferedBytesMin, bufferedBytesMax)
 	}
