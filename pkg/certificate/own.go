@@ -54,6 +54,9 @@ func (k *Keeper) makeOwn() error {
 // renewOwn makes the next certificate, and puts it into the place of the current one,
 // when it is time to.
 func (k *Keeper) renewOwn() error {
+	if shown := k.current.Load(); shown != nil && time.Until(shown.Leaf.NotAfter) > nextAhead {
+		return nil
+	}
 	unlock, err := lock(k.cfg.Dir)
 	if err != nil {
 		return err

@@ -133,10 +133,7 @@ func (c *conn) finish() {
 
 // discard frees the socket and what the library holds.
 func (c *conn) discard() {
-	if c.out.gaveUp() {
-		_ = bare(c.socket).Close() // TLS would wait to say goodbye
-	}
-	_ = c.socket.Close()
+	hangUp(c.socket, c.out.gaveUp())
 	_ = c.ws.CloseNow()
 	if c.place != nil {
 		c.place.authenticated()

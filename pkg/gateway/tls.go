@@ -19,6 +19,10 @@ const (
 	plainDrainBytes = 64 << 10 // read from a client that speaks no TLS before it is hung up on
 )
 
+// goodbyeTimeout is how long a peer may take to receive the end of TLS. It is one record,
+// which the kernel takes at once from a peer that reads.
+const goodbyeTimeout = 250 * time.Millisecond
+
 // plainAnswer tells a client that does not speak TLS what to do.
 const plainAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
 	"this gateway speaks TLS: use https:// or wss://\n"
@@ -57,12 +61,14 @@ func (g *Gateway) plainOnTLS(remote net.Addr) {
 // decides instead whether to go on (see outbox.patience).
 //
 // Read is called by one goroutine at a time. retry is set before the connection's writer
-// starts.
+// starts, and taken away when it has ended.
 type beneath struct {
 	net.Conn
-	onPlain func(remote net.Addr)
-	begun   bool
-	retry   func(written int) bool
+	onPlain  func(remote net.Addr)
+	begun    bool
+	retry    func(written int) bool
+	progress atomic.Int64 // bytes written since the deadline was set
+	leaving  atomic.Bool  // deadlines are at most goodbyeTimeout away
 }
 
 var errPlain = errors.New("client does not speak TLS")
@@ -98,15 +104,41 @@ func (b *beneath) answerPlain(first byte) {
 	}
 }
 
-// Write writes all of p, or until retry has had enough.
+// Write writes all of p, which is one record, or until retry has had enough. Retry hears
+// what was written since the deadline was set, earlier records included.
 func (b *beneath) Write(p []byte) (int, error) {
 	sent := 0
 	for {
 		n, err := b.Conn.Write(p[sent:])
 		sent += n
-		if err == nil || b.retry == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !b.retry(n) {
+		written := b.progress.Add(int64(n))
+		if err == nil || b.retry == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !b.retry(int(written)) {
 			return sent, err
 		}
+	}
+}
+
+// SetWriteDeadline begins to count progress anew.
+func (b *beneath) SetWriteDeadline(t time.Time) error {
+	b.progress.Store(0)
+	if latest := time.Now().Add(goodbyeTimeout); b.leaving.Load() && t.After(latest) {
+		t = latest
+	}
+	return b.Conn.SetWriteDeadline(t)
+}
+
+// hangUp closes a connection whose writer has ended. TLS says goodbye, for which tls.Conn
+// would wait for seconds; a peer that has not taken everything does not get to hear it.
+func hangUp(c net.Conn, lost bool) {
+	secure, ok := c.(*tls.Conn)
+	if !ok || lost {
+		_ = bare(c).Close()
+	}
+	if ok {
+		b := secure.NetConn().(*beneath)
+		b.retry = nil
+		b.leaving.Store(true)
+		_ = secure.Close()
 	}
 }
 
