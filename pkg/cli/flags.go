@@ -34,7 +34,7 @@ func globalFlags() []cli.Flag {
 		&cli.BoolFlag{Name: flagJSON, DisableDefaultText: true, Category: categoryGlobal, Usage: "print JSON, errors too"},
 		&cli.StringFlag{Name: flagTimeout, Category: categoryGlobal, Usage: "give up after `TIME`, such as 30s or 5m; a plain number is seconds"},
 		&cli.StringFlag{Name: flagStateDir, Category: categoryGlobal, Usage: "state `DIR` (default: CODERCLAW_STATE_DIR, else ~/.coderclaw)"},
-		&cli.StringFlag{Name: flagPin, Category: categoryGlobal, Usage: "accept only a certificate with this `SHA-256`, or with a key of it (default: CODERCLAW_GATEWAY_TLS_FINGERPRINT, gateway.remote.tlsFingerprint, what was confirmed before)"},
+		&cli.StringFlag{Name: flagPin, Category: categoryGlobal, Usage: "the `SHA-256` of the certificate, or of its key, that a wss:// gateway must show (default: CODERCLAW_GATEWAY_TLS_FINGERPRINT, the config, what was confirmed before)"},
 		&cli.BoolFlag{Name: flagPlaintext, DisableDefaultText: true, Category: categoryGlobal, Usage: "allow ws:// to another machine; the token and everything said can then be read on the way"},
 	}
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -90,7 +89,7 @@ func (a *App) introduce(ctx context.Context, o client.Options, t target) error {
 }
 
 // asks reports whether a person reads and answers.
-func (a *App) asks() bool { return isTerminal(a.Stdin) && a.out.errIsTTY && !a.out.json }
+func (a *App) asks() bool { return isTerminal(a.Stdin) && !a.out.json }
 
 // readLine reads to the end of a line and not further: what follows is another reader's.
 func (a *App) readLine() string {
@@ -106,10 +105,7 @@ func (a *App) readLine() string {
 
 // describeTLS words what can go wrong between ws:// and wss://, and with certificates.
 func describeTLS(f *failure, e *targetError) bool {
-	var (
-		cert   *client.CertificateError
-		record tls.RecordHeaderError
-	)
+	var cert *client.CertificateError
 	switch {
 	case errors.As(e, &cert) && cert.Unknown():
 		f.Message = fmt.Sprintf("the certificate of %s is not known here: SHA-256 %s (%v)", cert.Gateway, cert.Got, cert.Err)
@@ -123,7 +119,7 @@ func describeTLS(f *failure, e *targetError) bool {
 	case errors.Is(e, client.ErrSpeaksTLS):
 		f.Message = "the gateway at " + e.url + " speaks TLS"
 		f.Hint = "use --url " + strings.Replace(e.url, "ws://", "wss://", 1)
-	case errors.As(e, &record):
+	case errors.Is(e, client.ErrSpeaksPlain):
 		f.Message = "what listens at " + e.url + " does not speak TLS"
 		f.Hint = "use --url " + strings.Replace(e.url, "wss://", "ws://", 1) + "; or, if gateway.tls.enabled is new, start the gateway again"
 	default:

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,6 +79,8 @@ func open(ctx context.Context, addr Address, o *Options) (*websocket.Conn, error
 	ws, resp, err := websocket.Dial(ctx, addr.String(), &websocket.DialOptions{HTTPClient: o.HTTPClient, HTTPHeader: http.Header{}})
 	switch {
 	case err == nil:
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, new(tls.RecordHeaderError)):
+		return nil, fmt.Errorf("connect to %s: %w", addr, ErrSpeaksPlain)
 	case resp == nil || resp.StatusCode == http.StatusSwitchingProtocols:
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	case addr.plaintext() && asksForTLS(resp):
@@ -94,8 +97,12 @@ func open(ctx context.Context, addr Address, o *Options) (*websocket.Conn, error
 	return ws, nil
 }
 
-// ErrSpeaksTLS says that a ws:// URL names a port that speaks TLS.
-var ErrSpeaksTLS = errors.New("the gateway there speaks TLS: use wss://")
+// A URL may have the wrong scheme: ErrSpeaksTLS says that a ws:// URL names a port that
+// speaks TLS, ErrSpeaksPlain that a wss:// URL names one that does not.
+var (
+	ErrSpeaksTLS   = errors.New("the gateway there speaks TLS: use wss://")
+	ErrSpeaksPlain = errors.New("what listens there does not speak TLS: use ws://")
+)
 
 // asksForTLS reports whether a port that speaks TLS has answered a plain request.
 func asksForTLS(resp *http.Response) bool {
