@@ -226,6 +226,8 @@ func TestTLSSlowConsumer(t *testing.T) {
 		s.emit("chat", kilobyte)
 		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
+		_, peers := s.g.hub.count()
+		require.Zero(t, peers)
 		require.Equal(t, ending{1008, "slow consumer"}, p.resume().closed(), "took nothing for the stall time")
 	})
 	// One that reads little by little keeps its connection.
