@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -49,11 +50,7 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 		conf = settings.Default()
 	}
 	port := localPort(conf, getenv, stateDir)
-	scheme := "ws://"
-	if conf.Gateway.TLS.Enabled {
-		scheme = "wss://"
-	}
-	t.url = scheme + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	t.url = localURL(conf.Gateway, port)
 	t.local = true
 	if url, ok := globalString(c, flagURL); ok {
 		addr, err := client.ParseAddress(url)
@@ -84,6 +81,19 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 	}
 	t.secrets, err = storedSecrets(conf.Gateway.Auth, configPath, stateDir)
 	return t, err
+}
+
+// localURL returns where the gateway of this machine answers: on loopback, unless it
+// speaks TLS and listens on one other address only.
+func localURL(g settings.Gateway, port int) string {
+	if !g.TLS.Enabled {
+		return "ws://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
+	host := "127.0.0.1"
+	if addr, err := netip.ParseAddr(g.Bind); err == nil && !addr.IsUnspecified() {
+		host = addr.Unmap().String()
+	}
+	return "wss://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // localPort returns the port of this state directory's gateway: what the
