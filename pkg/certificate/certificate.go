@@ -165,10 +165,22 @@ type Keeper struct {
 	warned time.Time
 }
 
-// stamp tells whether files have changed.
+// stamp tells whether files have changed: they are others, or were written to. The time
+// alone would miss a file that is replaced within a tick of the kernel's clock. The zero
+// stamp is that of files that cannot be read.
 type stamp struct {
-	cert, key         time.Time
-	certSize, keySize int64
+	cert, key fs.FileInfo
+}
+
+func (s stamp) same(other stamp) bool {
+	return sameFile(s.cert, other.cert) && sameFile(s.key, other.key)
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 // New reads the certificate, and makes or renews the own one if need be.
@@ -247,7 +259,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) lookLocked() {
 	now, err := k.stamp()
 	switch {
-	case err != nil && k.seen == (stamp{}), err == nil && k.seen == now:
+	case k.seen.same(now): // now is zero when there was an error
 		return
 	case err != nil:
 		k.seen = stamp{}
@@ -291,7 +303,7 @@ func (k *Keeper) stamp() (stamp, error) {
 	if err != nil {
 		return stamp{}, fmt.Errorf("tls key: %w", err)
 	}
-	return stamp{cert.ModTime(), key.ModTime(), cert.Size(), key.Size()}, nil
+	return stamp{cert, key}, nil
 }
 
 // warnLocked tells, once a day, of a given certificate that ends soon.

@@ -213,8 +213,11 @@ func given(t *testing.T, certPath, keyPath string) *x509.Certificate {
 	raw, err := os.ReadFile(cfg.Path())
 	require.NoError(t, err)
 	end := strings.Index(string(raw), "-----BEGIN CERTIFICATE")
-	require.NoError(t, os.WriteFile(keyPath, raw[:end], 0o600))
-	require.NoError(t, os.WriteFile(certPath, raw[end:], 0o600))
+	for path, text := range map[string][]byte{keyPath: raw[:end], certPath: raw[end:]} {
+		fresh := filepath.Join(filepath.Dir(path), "fresh.tmp")
+		require.NoError(t, os.WriteFile(fresh, text, 0o600))
+		require.NoError(t, os.Rename(fresh, path))
+	}
 	return c
 }
 
