@@ -44,7 +44,7 @@ func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.Sessi
 		Defaults: defaults(def),
 		Sessions: []protocol.SessionRow{},
 	}
-	all, err := s.sessions.List()
+	all, _, err := s.sessions.Newest(-1)
 	if err != nil {
 		return result, err
 	}
@@ -61,7 +61,10 @@ func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.Sessi
 		if limit, ok := p.Limit.Get(); ok && int64(len(result.Sessions)) == limit {
 			break
 		}
-		if !s.visible(e, f) || isCronRun(e.Key) || e.UpdatedAt < since || !found(e, search) {
+		if e.UpdatedAt < since {
+			break // so are all that follow
+		}
+		if !s.visible(e, f) || isCronRun(e.Key) || !found(e, search) {
 			continue
 		}
 		row := s.row(e, def)
@@ -76,7 +79,7 @@ func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.Sessi
 
 // visible reports whether a session passes the filter. The two sessions that are
 // no agent's pass neither an agent's filter nor that of a parent.
-func (s *Service) visible(e session.Entry, f filter) bool {
+func (s *Service) visible(e *session.Entry, f filter) bool {
 	k := kind(e)
 	shared := e.Key == string(protocol.SessionKindGlobal) || e.Key == string(protocol.SessionKindUnknown)
 	switch {
@@ -94,7 +97,7 @@ func (s *Service) visible(e session.Entry, f filter) bool {
 }
 
 // kind tells what kind of conversation a session is, from its key and chat type.
-func kind(e session.Entry) protocol.SessionKind {
+func kind(e *session.Entry) protocol.SessionKind {
 	switch {
 	case e.Key == string(protocol.SessionKindGlobal):
 		return protocol.SessionKindGlobal
@@ -116,14 +119,17 @@ func isCronRun(key string) bool {
 
 // found reports whether one of the session's names contains the search text,
 // which is lower-case; an empty one is in all of them.
-func found(e session.Entry, search string) bool {
+func found(e *session.Entry, search string) bool {
+	if search == "" {
+		return true
+	}
 	return slices.ContainsFunc([]string{displayName(e), e.Label, e.Subject, e.SessionID, e.Key}, func(name string) bool {
 		return strings.Contains(strings.ToLower(name), search)
 	})
 }
 
 // displayName is a session's name for people, empty when it has none.
-func displayName(e session.Entry) string {
+func displayName(e *session.Entry) string {
 	switch {
 	case e.DisplayName != "":
 		return e.DisplayName
@@ -136,7 +142,7 @@ func displayName(e session.Entry) string {
 }
 
 // describe fills what is read from the transcript.
-func (s *Service) describe(row *protocol.SessionRow, e session.Entry, title, last bool) error {
+func (s *Service) describe(row *protocol.SessionRow, e *session.Entry, title, last bool) error {
 	if title {
 		text, err := s.title(e)
 		if err != nil {
@@ -162,7 +168,7 @@ func (s *Service) describe(row *protocol.SessionRow, e session.Entry, title, las
 
 // title derives a session's title: its name or subject, the beginning of the
 // first message of a user, or else its id and day.
-func (s *Service) title(e session.Entry) (string, error) {
+func (s *Service) title(e *session.Entry) (string, error) {
 	for _, name := range []string{e.DisplayName, e.Subject} {
 		if name = strings.TrimSpace(name); name != "" {
 			return name, nil

@@ -28,7 +28,9 @@ type Sessions interface {
 	Get(key string) (session.Entry, bool, error)
 	FindByID(sessionID string) (session.Entry, bool, error)
 	FindByLabel(label string) ([]session.Entry, error)
-	List() ([]session.Entry, error)
+	// Newest returns the n sessions that changed last, or all; they must not be
+	// written to.
+	Newest(n int) (list []*session.Entry, total int, err error)
 	History(key string, limit int) ([]session.Message, error)
 	Head(key string, limit int) ([]session.Message, error)
 	Patch(ctx context.Context, key string, fn func(*session.Entry) error) (session.Entry, error)
@@ -111,7 +113,7 @@ func detailed(e *wire.Error, code string) *wire.Error {
 
 // resolved is the model a session's next run reports: what answered last, else
 // what was chosen, else the default. That order is the original's.
-func resolved(e session.Entry, def Model) (provider, id string) {
+func resolved(e *session.Entry, def Model) (provider, id string) {
 	switch {
 	case e.Model != "" && e.ModelProvider != "":
 		return e.ModelProvider, e.Model
