@@ -235,6 +235,9 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 	if u := s.Agent.OpenAI.BaseURL; u != "" && !isBaseURL(u) {
 		bad("agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL without user name, query or fragment")
 	}
+	if c := s.Agent.OpenAI.Cost; min(c.Input, c.Output, c.CacheRead, c.CacheWrite) < 0 {
+		bad("agent.openai.cost must not hold a number below 0")
+	}
 	if n := s.Agent.OpenAI.ContextTokens; n < 0 || n > contextTokensMax {
 		bad("agent.openai.contextTokens must be between 0 and %d", contextTokensMax)
 	}

@@ -96,6 +96,12 @@ func (w *walker) fill(path string, v any, dst reflect.Value) {
 			return
 		}
 		w.bad("%s must be a whole number, not %s", path, kind(v))
+	case float64:
+		if n, ok := v.(float64); ok && !math.IsNaN(n) && !math.IsInf(n, 0) {
+			dst.SetFloat(n)
+			return
+		}
+		w.bad("%s must be a number, not %s", path, kind(v))
 	case []string:
 		w.fillList(path, v, dst)
 	default:

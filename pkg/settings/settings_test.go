@@ -65,7 +65,8 @@ func TestLoadReadsEveryKey(t *testing.T) {
     remote: { tlsFingerprint: "AB:CD" }, maxBufferedBytes: 52428800,
   },
   /* the model */
-  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", contextTokens: 8192 } },
+  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", contextTokens: 8192,
+    cost: { input: 2.5, output: 10, cacheRead: 0.25, cacheWrite: 3 } } },
 }`)
 	s, err := Load(Source{Path: path, Getenv: noEnv})
 	require.NoError(t, err)
@@ -86,6 +87,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 		},
 		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
 			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", ContextTokens: 8192,
+			Cost: Cost{Input: 2.5, Output: 10, CacheRead: 0.25, CacheWrite: 3},
 		}},
 	}, s)
 }
@@ -414,6 +416,7 @@ func TestSchema(t *testing.T) {
 		"gateway.tls.enabled", "gateway.tls.autoGenerate", "gateway.tls.certPath", "gateway.tls.keyPath", "gateway.remote", "gateway.remote.tlsFingerprint",
 		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
 		"agent.openai.model", "agent.openai.contextTokens",
+		"agent.openai.cost", "agent.openai.cost.input", "agent.openai.cost.output", "agent.openai.cost.cacheRead", "agent.openai.cost.cacheWrite",
 	}, keys)
 	token := doc["properties"].(map[string]any)["gateway"].(map[string]any)["properties"].(map[string]any)["auth"].(map[string]any)["properties"].(map[string]any)["token"].(map[string]any)
 	require.Equal(t, "string", token["type"])

@@ -76,6 +76,12 @@ func display(messages []session.Message) []protocol.ChatMessage {
 	return shown
 }
 
+// Show is a stored message as chat.history shows it.
+func Show(m session.Message) protocol.ChatMessage {
+	shown, _ := displayMessage(m)
+	return shown
+}
+
 // displayMessage is one message for a screen, and the bytes of its JSON.
 func displayMessage(m session.Message) (protocol.ChatMessage, int) {
 	out := protocol.ChatMessage{

@@ -11,6 +11,7 @@ import * as logs from "./logs.js";
 import * as models from "./models.js";
 import * as presence from "./presence.js";
 import * as sessions from "./sessions.js";
+import * as usage from "./usage.js";
 
 /**
  * The codec of every definition, by its name in the schema. For tools and tests: it holds on to all of
@@ -27,4 +28,5 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...models,
   ...presence,
   ...sessions,
+  ...usage,
 };

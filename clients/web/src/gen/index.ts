@@ -12,3 +12,4 @@ export * from "./models.js";
 export * from "./presence.js";
 export * from "./protocol.js";
 export * from "./sessions.js";
+export * from "./usage.js";
