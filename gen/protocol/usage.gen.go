@@ -436,16 +436,16 @@ type UsageSession struct {
 	// Canonical session key.
 	Key string `json:"key" jsonschema:"minLength=1"`
 
-	// Its label, if it has one.
+	// Its name for people: its label, else what its key ends with.
 	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"minLength=1"`
 
-	// Model that answered last.
+	// That model.
 	Model wire.Opt[string] `json:"model,omitzero" jsonschema:"minLength=1"`
 
 	// Model chosen by patch.
 	ModelOverride wire.Opt[string] `json:"modelOverride,omitzero" jsonschema:"minLength=1"`
 
-	// Provider of the model that answered last.
+	// Provider of a model that answered on the last day.
 	ModelProvider wire.Opt[string] `json:"modelProvider,omitzero" jsonschema:"minLength=1"`
 
 	// Where it came from.

@@ -77,15 +77,19 @@ func sessionsRange(p protocol.SessionsUsageParams, now time.Time) dayRange {
 
 // usageSession is one session as sessions.usage shows it.
 func (s *Service) usageSession(key string, t *tally) (protocol.UsageSession, error) {
-	row := protocol.UsageSession{Key: key, SessionID: some(t.sessionID), UpdatedAt: t.last, AgentID: some(s.agentID(key)), Channel: some(t.channel)}
+	k, _ := s.cfg.Sessions.Canonical(key) // it was stored, so it is one
+	row := protocol.UsageSession{
+		Key: key, Label: some(k.Rest), SessionID: some(t.sessionID), UpdatedAt: t.last, AgentID: some(k.AgentID), Channel: some(t.channel),
+		ModelProvider: some(t.lastModel.provider), Model: some(t.lastModel.model),
+	}
 	e, ok, err := s.cfg.Sessions.Get(key)
 	if err != nil {
 		return row, err
 	}
 	if ok {
-		row.Label, row.UpdatedAt, row.ChatType = some(e.Label), e.UpdatedAt, some(e.ChatType)
+		row.Label = wire.Some(cmp.Or(e.Label, e.DisplayName, e.Subject, k.Rest))
+		row.UpdatedAt, row.ChatType = e.UpdatedAt, some(e.ChatType)
 		row.ModelOverride, row.ProviderOverride = some(e.ModelOverride), some(e.ProviderOverride)
-		row.ModelProvider, row.Model = some(e.ModelProvider), some(e.Model)
 		if o := e.Origin; o != nil {
 			row.Origin = wire.Some(protocol.SessionOrigin{
 				Label: some(o.Label), Provider: some(o.Provider), Surface: some(o.Surface), ChatType: some(o.ChatType),

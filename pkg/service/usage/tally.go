@@ -22,6 +22,7 @@ type tally struct {
 	totals      totals
 	counts      protocol.UsageMessageCounts
 	models      map[modelKey]*modelTally
+	lastModel   modelKey // of the last day that had any
 	samples     []int64
 	answers     int64
 	days        map[string]*tally // of a day itself: nil
@@ -51,6 +52,7 @@ func (t *tally) add(row session.SessionUsage) {
 	t.samples = append(t.samples, row.LatenciesMs...)
 	for _, m := range row.Models {
 		key := modelKey{m.Provider, m.Model}
+		t.lastModel = key
 		if t.models[key] == nil {
 			t.models[key] = &modelTally{}
 		}

@@ -706,7 +706,7 @@ public struct UsageSession: Codable, Sendable, Hashable {
     /// Canonical session key.
     public var key: String
 
-    /// Its label, if it has one.
+    /// Its name for people: its label, else what its key ends with.
     public var label: String?
 
     /// Transcript that was last written to.
@@ -733,10 +733,10 @@ public struct UsageSession: Codable, Sendable, Hashable {
     /// Provider chosen by patch.
     public var providerOverride: String?
 
-    /// Provider of the model that answered last.
+    /// Provider of a model that answered on the last day.
     public var modelProvider: String?
 
-    /// Model that answered last.
+    /// That model.
     public var model: String?
 
     /// What it did.

@@ -500,7 +500,7 @@ export const UsageOfSession: Codec<UsageOfSession> = object<UsageOfSession>({
 export interface UsageSession {
   /** Canonical session key. (≥ 1 characters) */
   readonly key: string;
-  /** Its label, if it has one. (≥ 1 characters) */
+  /** Its name for people: its label, else what its key ends with. (≥ 1 characters) */
   readonly label?: string;
   /** Transcript that was last written to. (≥ 1 characters) */
   readonly sessionId?: string;
@@ -521,9 +521,9 @@ export interface UsageSession {
   readonly modelOverride?: string;
   /** Provider chosen by patch. (≥ 1 characters) */
   readonly providerOverride?: string;
-  /** Provider of the model that answered last. (≥ 1 characters) */
+  /** Provider of a model that answered on the last day. (≥ 1 characters) */
   readonly modelProvider?: string;
-  /** Model that answered last. (≥ 1 characters) */
+  /** That model. (≥ 1 characters) */
   readonly model?: string;
   /** What it did. */
   readonly usage: UsageOfSession;
