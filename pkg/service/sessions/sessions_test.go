@@ -54,7 +54,7 @@ func newRoom(t *testing.T) *room {
 	r.Service, err = New(Config{
 		Sessions: s, Runs: r.runs, Talk: r.chat, Emitter: r.told, Model: func() Model { return r.model }, StorePath: "/state/gateway.db",
 		Show: func(m session.Message) protocol.ChatMessage {
-			return protocol.ChatMessage{Role: protocol.ChatRole(m.Role), Content: []protocol.ChatContent{task.TextContent(m.Text)}}
+			return protocol.ChatMessage{Role: protocol.ChatRole(m.Role), Content: []protocol.ChatContent{turn.TextContent(m.Text)}}
 		},
 	})
 	require.NoError(t, err)
