@@ -10,6 +10,8 @@ import (
 var codecs = map[string]anyCodec{
 	"AgentAccepted":                     of(protocol.CodecAgentAccepted),
 	"AgentAssistantData":                of(protocol.CodecAgentAssistantData),
+	"AgentCompactionData":               of(protocol.CodecAgentCompactionData),
+	"AgentCompactionPhase":              of(protocol.CodecAgentCompactionPhase),
 	"AgentErrorData":                    of(protocol.CodecAgentErrorData),
 	"AgentEvent":                        of(protocol.CodecAgentEvent),
 	"AgentFinalStatus":                  of(protocol.CodecAgentFinalStatus),

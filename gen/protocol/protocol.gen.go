@@ -109,6 +109,8 @@ func Definitions() []string {
 	return []string{
 		"AgentAccepted",
 		"AgentAssistantData",
+		"AgentCompactionData",
+		"AgentCompactionPhase",
 		"AgentErrorData",
 		"AgentEvent",
 		"AgentFinalStatus",
@@ -315,6 +317,10 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeAgentAccepted(raw)
 	case "AgentAssistantData":
 		_, err = DecodeAgentAssistantData(raw)
+	case "AgentCompactionData":
+		_, err = DecodeAgentCompactionData(raw)
+	case "AgentCompactionPhase":
+		_, err = DecodeAgentCompactionPhase(raw)
 	case "AgentErrorData":
 		_, err = DecodeAgentErrorData(raw)
 	case "AgentEvent":
@@ -716,6 +722,10 @@ func rule(def string) *wire.Rule {
 		return &ruleAgentAccepted
 	case "AgentAssistantData":
 		return &ruleAgentAssistantData
+	case "AgentCompactionData":
+		return &ruleAgentCompactionData
+	case "AgentCompactionPhase":
+		return &ruleAgentCompactionPhase
 	case "AgentErrorData":
 		return &ruleAgentErrorData
 	case "AgentEvent":

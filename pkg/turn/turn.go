@@ -100,7 +100,7 @@ func (run *Run) call(turn agent.Turn, events chan<- agent.Event, result chan<- t
 		}
 		result <- res
 	}()
-	res.Result, res.err = run.runs.backend.Run(run.ctx, turn, func(e agent.Event) {
+	res.Result, res.err = run.ask(turn, func(e agent.Event) {
 		select {
 		case events <- e:
 		case <-run.ctx.Done():
@@ -112,6 +112,10 @@ func (run *Run) call(turn agent.Turn, events chan<- agent.Event, result chan<- t
 func (run *Run) take(e agent.Event) {
 	if e.Tool != nil {
 		run.emitTool(e.Tool)
+		return
+	}
+	if e.Compaction != nil {
+		run.emitCompaction(e.Compaction)
 		return
 	}
 	if e.Text != "" {

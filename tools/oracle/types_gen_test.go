@@ -12,6 +12,8 @@ import (
 var types = map[string]reflect.Type{
 	"AgentAccepted":                      reflect.TypeFor[protocol.AgentAccepted](),
 	"AgentAssistantData":                 reflect.TypeFor[protocol.AgentAssistantData](),
+	"AgentCompactionData":                reflect.TypeFor[protocol.AgentCompactionData](),
+	"AgentCompactionPhase":               reflect.TypeFor[protocol.AgentCompactionPhase](),
 	"AgentErrorData":                     reflect.TypeFor[protocol.AgentErrorData](),
 	"AgentEvent":                         reflect.TypeFor[protocol.AgentEvent](),
 	"AgentFinalStatus":                   reflect.TypeFor[protocol.AgentFinalStatus](),

@@ -6,6 +6,8 @@ import CoderClawProtocol
 let definitions: [String: any (Codable & Sendable).Type] = [
     "AgentAccepted": AgentAccepted.self,
     "AgentAssistantData": AgentAssistantData.self,
+    "AgentCompactionData": AgentCompactionData.self,
+    "AgentCompactionPhase": AgentCompactionPhase.self,
     "AgentErrorData": AgentErrorData.self,
     "AgentEvent": AgentEvent.self,
     "AgentFinalStatus": AgentFinalStatus.self,
