@@ -17,6 +17,9 @@ const (
 	// listPath stands for a path in sessions.list: clients know it from gateways
 	// that keep a file for each agent.
 	listPath = "(multiple)"
+	// listRows is how many rows there is room for at first: rows are large, and moving
+	// them costs more than making them.
+	listRows = session.SessionsMax
 	// titleCharsMax bounds a derived title.
 	titleCharsMax = 60
 	// titleBytesRead is how much of a message may become its title.
@@ -52,10 +55,14 @@ func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.Sessi
 		global: p.IncludeGlobal.Or(false), unknown: p.IncludeUnknown.Or(false),
 		agentID: p.AgentID.Or(""), spawnedBy: strings.TrimSpace(p.SpawnedBy.Or("")), label: strings.TrimSpace(p.Label.Or("")),
 	}
+	filtered := p.Search.Set || p.Label.Set || p.SpawnedBy.Set || p.AgentID.Set || p.ActiveMinutes.Set
 	search := strings.ToLower(strings.TrimSpace(p.Search.Or("")))
 	since := int64(0)
 	if minutes, ok := p.ActiveMinutes.Get(); ok {
 		since = now.UnixMilli() - min(minutes, now.Unix()/60)*time.Minute.Milliseconds()
+	}
+	if !filtered {
+		result.Sessions = make([]protocol.SessionRow, 0, min(p.Limit.Or(listRows), int64(len(all))))
 	}
 	for _, e := range all {
 		if limit, ok := p.Limit.Get(); ok && int64(len(result.Sessions)) == limit {
@@ -120,11 +127,11 @@ func isCronRun(key string) bool {
 // found reports whether one of the session's names contains the search text,
 // which is lower-case; an empty one is in all of them.
 func found(e *session.Entry, search string) bool {
-	if search == "" {
+	if search == "" || strings.Contains(e.Key, search) || strings.Contains(e.SessionID, search) { // these are lower-case
 		return true
 	}
-	return slices.ContainsFunc([]string{displayName(e), e.Label, e.Subject, e.SessionID, e.Key}, func(name string) bool {
-		return strings.Contains(strings.ToLower(name), search)
+	return slices.ContainsFunc([]string{displayName(e), e.Label, e.Subject}, func(name string) bool {
+		return name != "" && strings.Contains(strings.ToLower(name), search)
 	})
 }
 

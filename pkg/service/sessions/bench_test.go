@@ -1,0 +1,53 @@
+package sessions
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/wire"
+)
+
+// BenchmarkList answers sessions.list of all the sessions there may be: a page of
+// them, a search in their names, and every one of them.
+func BenchmarkList(b *testing.B) {
+	db, err := store.Open(store.Options{Dir: b.TempDir()})
+	require.NoError(b, err)
+	defer db.Close()
+	s, err := session.New(session.Config{DB: db})
+	require.NoError(b, err)
+	var wg sync.WaitGroup
+	for w := range 100 {
+		wg.Go(func() {
+			for i := w; i < session.SessionsMax; i += 100 {
+				if _, _, err := s.Append(b.Context(), fmt.Sprint("s", i), ran, session.Message{Role: "user", Text: "hello"}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	svc, err := New(Config{
+		Sessions: s, Runs: &fakeRuns{}, Talk: &fakeTalk{}, Emitter: &told{}, Show: func(session.Message) protocol.ChatMessage { return protocol.ChatMessage{} },
+		Model: func() Model { return Model{Provider: "mock", ID: "mock-1"} },
+	})
+	require.NoError(b, err)
+	for name, p := range map[string]protocol.SessionsListParams{
+		"page":   {Limit: wire.Some(int64(50))},
+		"titles": {Limit: wire.Some(int64(50)), IncludeDerivedTitles: wire.Some(true), IncludeLastMessage: wire.Some(true)},
+		"search": {Search: wire.Some("s99")},
+		"all":    {},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				_, err := svc.SessionsList(b.Context(), &wire.Peer{}, p)
+				require.NoError(b, err)
+			}
+		})
+	}
+}
