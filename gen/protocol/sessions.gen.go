@@ -435,6 +435,9 @@ type SessionEntry struct {
 	// When the agent answers in a group: mention or always.
 	GroupActivation wire.Opt[string] `json:"groupActivation,omitzero" jsonschema:"minLength=1"`
 
+	// Room inside a group.
+	GroupChannel wire.Opt[string] `json:"groupChannel,omitzero" jsonschema:"minLength=1"`
+
 	// Prompt tokens of the last run.
 	InputTokens wire.Opt[int64] `json:"inputTokens,omitzero" jsonschema:"minimum=0"`
 
@@ -483,11 +486,17 @@ type SessionEntry struct {
 	// Id of the transcript it writes to now, a UUID.
 	SessionID string `json:"sessionId" jsonschema:"minLength=1"`
 
+	// Workspace or guild of a group.
+	Space wire.Opt[string] `json:"space,omitzero" jsonschema:"minLength=1"`
+
 	// How deep in a chain of such sessions it is.
 	SpawnDepth wire.Opt[int64] `json:"spawnDepth,omitzero" jsonschema:"minimum=0"`
 
 	// Key of the session that started this one.
 	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero" jsonschema:"minLength=1"`
+
+	// Subject of a group.
+	Subject wire.Opt[string] `json:"subject,omitzero" jsonschema:"minLength=1"`
 
 	// Whether the system prompt has been sent.
 	SystemSent wire.Opt[bool] `json:"systemSent,omitzero"`

@@ -2636,74 +2636,101 @@ func (v *SessionEntry) decode(d *wire.Decoder) bool {
 			if !d.Int(&v.ContextTokens.V) || v.ContextTokens.V < 0 {
 				return false
 			}
-		case "chatType":
+		case "subject":
 			if seen0&0x10000000 != 0 {
 				return false
 			}
 			seen0 |= 0x10000000
+			v.Subject.Set = true
+			if !d.Text(&v.Subject.V) || v.Subject.V == "" {
+				return false
+			}
+		case "groupChannel":
+			if seen0&0x20000000 != 0 {
+				return false
+			}
+			seen0 |= 0x20000000
+			v.GroupChannel.Set = true
+			if !d.Text(&v.GroupChannel.V) || v.GroupChannel.V == "" {
+				return false
+			}
+		case "space":
+			if seen0&0x40000000 != 0 {
+				return false
+			}
+			seen0 |= 0x40000000
+			v.Space.Set = true
+			if !d.Text(&v.Space.V) || v.Space.V == "" {
+				return false
+			}
+		case "chatType":
+			if seen0&0x80000000 != 0 {
+				return false
+			}
+			seen0 |= 0x80000000
 			v.ChatType.Set = true
 			if !d.Text(&v.ChatType.V) || v.ChatType.V == "" {
 				return false
 			}
 		case "origin":
-			if seen0&0x20000000 != 0 {
+			if seen0&0x100000000 != 0 {
 				return false
 			}
-			seen0 |= 0x20000000
+			seen0 |= 0x100000000
 			v.Origin.Set = true
 			if !v.Origin.V.decode(d) {
 				return false
 			}
 		case "channel":
-			if seen0&0x40000000 != 0 {
+			if seen0&0x200000000 != 0 {
 				return false
 			}
-			seen0 |= 0x40000000
+			seen0 |= 0x200000000
 			v.Channel.Set = true
 			if !d.Text(&v.Channel.V) || v.Channel.V == "" {
 				return false
 			}
 		case "deliveryContext":
-			if seen0&0x80000000 != 0 {
+			if seen0&0x400000000 != 0 {
 				return false
 			}
-			seen0 |= 0x80000000
+			seen0 |= 0x400000000
 			v.DeliveryContext.Set = true
 			if !v.DeliveryContext.V.decode(d) {
 				return false
 			}
 		case "lastChannel":
-			if seen0&0x100000000 != 0 {
+			if seen0&0x800000000 != 0 {
 				return false
 			}
-			seen0 |= 0x100000000
+			seen0 |= 0x800000000
 			v.LastChannel.Set = true
 			if !d.Text(&v.LastChannel.V) || v.LastChannel.V == "" {
 				return false
 			}
 		case "lastTo":
-			if seen0&0x200000000 != 0 {
+			if seen0&0x1000000000 != 0 {
 				return false
 			}
-			seen0 |= 0x200000000
+			seen0 |= 0x1000000000
 			v.LastTo.Set = true
 			if !d.Text(&v.LastTo.V) || v.LastTo.V == "" {
 				return false
 			}
 		case "lastAccountId":
-			if seen0&0x400000000 != 0 {
+			if seen0&0x2000000000 != 0 {
 				return false
 			}
-			seen0 |= 0x400000000
+			seen0 |= 0x2000000000
 			v.LastAccountID.Set = true
 			if !d.Text(&v.LastAccountID.V) || v.LastAccountID.V == "" {
 				return false
 			}
 		case "sessionFile":
-			if seen0&0x800000000 != 0 {
+			if seen0&0x4000000000 != 0 {
 				return false
 			}
-			seen0 |= 0x800000000
+			seen0 |= 0x4000000000
 			v.SessionFile.Set = true
 			if !d.Text(&v.SessionFile.V) {
 				return false
@@ -2827,6 +2854,18 @@ func (v SessionEntry) AppendJSON(b []byte) []byte {
 	if v.ContextTokens.Set {
 		b = append(b, `,"contextTokens":`...)
 		b = strconv.AppendInt(b, v.ContextTokens.V, 10)
+	}
+	if v.Subject.Set {
+		b = append(b, `,"subject":`...)
+		b = wire.AppendText(b, v.Subject.V)
+	}
+	if v.GroupChannel.Set {
+		b = append(b, `,"groupChannel":`...)
+		b = wire.AppendText(b, v.GroupChannel.V)
+	}
+	if v.Space.Set {
+		b = append(b, `,"space":`...)
+		b = wire.AppendText(b, v.Space.V)
 	}
 	if v.ChatType.Set {
 		b = append(b, `,"chatType":`...)

@@ -484,11 +484,11 @@ func TestDataURL(t *testing.T) {
 func TestOverflowIsKnown(t *testing.T) {
 	for body, want := range map[string]bool{
 		`{"error":{"message":"This model's maximum context length is 8192 tokens.","code":"context_length_exceeded"}}`: true,
-		`{"error":{"message":"too long","code":"context_length_exceeded"}}`:                                           true,
-		`{"error":{"message":"prompt is too long: 213462 tokens > 200000 maximum"}}`:                                  true,
-		`{"error":{"message":"the request exceeds the available context size"}}`:                                      true,
-		`{"error":"input length exceeds the context length"}`:                                                         true,
-		`{"error":{"message":"invalid temperature"}}`:                                                                 false,
+		`{"error":{"message":"too long","code":"context_length_exceeded"}}`:                                            true,
+		`{"error":{"message":"prompt is too long: 213462 tokens > 200000 maximum"}}`:                                   true,
+		`{"error":{"message":"the request exceeds the available context size"}}`:                                       true,
+		`{"error":"input length exceeds the context length"}`:                                                          true,
+		`{"error":{"message":"invalid temperature"}}`:                                                                  false,
 	} {
 		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")

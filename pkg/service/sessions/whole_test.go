@@ -2,11 +2,14 @@ package sessions
 
 import (
 	"errors"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -105,6 +108,33 @@ func TestEntryIsWhole(t *testing.T) {
 		"sessionId", "updatedAt", "systemSent", "abortedLastRun", "model", "contextTokens", "inputTokens", "outputTokens",
 		"totalTokens", "totalTokensFresh", "origin", "lastChannel",
 	})
+}
+
+// Nothing that the store knows of a session for people is left out of its record.
+func TestEntryLeavesNothingOut(t *testing.T) {
+	r := newRoom(t)
+	n := int64(1)
+	e := session.Entry{SessionID: "id", SpawnDepth: &n, Origin: &session.Origin{Label: "x"}, Delivery: &session.Delivery{Channel: "x"}}
+	v := reflect.ValueOf(&e).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString("x")
+		case reflect.Int64:
+			f.SetInt(1)
+		case reflect.Bool:
+			f.SetBool(true)
+		}
+	}
+	shown := members(t, r.entry(&e))
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		switch name {
+		case "key", "createdAt", "messageCount": // beside the record, or our own
+		default:
+			require.Contains(t, shown, name)
+		}
+	}
 }
 
 // What Newest returns is shared: the service must not write to it.

@@ -1062,6 +1062,15 @@ public struct SessionEntry: Codable, Sendable, Hashable {
     /// Size of the model's context window in tokens.
     public var contextTokens: Int64?
 
+    /// Subject of a group.
+    public var subject: String?
+
+    /// Room inside a group.
+    public var groupChannel: String?
+
+    /// Workspace or guild of a group.
+    public var space: String?
+
     /// direct, group or channel.
     public var chatType: String?
 
@@ -1116,6 +1125,9 @@ public struct SessionEntry: Codable, Sendable, Hashable {
         modelProvider: String? = nil,
         model: String? = nil,
         contextTokens: Int64? = nil,
+        subject: String? = nil,
+        groupChannel: String? = nil,
+        space: String? = nil,
         chatType: String? = nil,
         origin: SessionOrigin? = nil,
         channel: String? = nil,
@@ -1153,6 +1165,9 @@ public struct SessionEntry: Codable, Sendable, Hashable {
         self.modelProvider = modelProvider
         self.model = model
         self.contextTokens = contextTokens
+        self.subject = subject
+        self.groupChannel = groupChannel
+        self.space = space
         self.chatType = chatType
         self.origin = origin
         self.channel = channel

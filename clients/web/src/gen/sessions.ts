@@ -487,6 +487,12 @@ export interface SessionEntry {
   readonly model?: string;
   /** Size of the model's context window in tokens. (≥ 0) */
   readonly contextTokens?: Int64;
+  /** Subject of a group. (≥ 1 characters) */
+  readonly subject?: string;
+  /** Room inside a group. (≥ 1 characters) */
+  readonly groupChannel?: string;
+  /** Workspace or guild of a group. (≥ 1 characters) */
+  readonly space?: string;
   /** direct, group or channel. (≥ 1 characters) */
   readonly chatType?: string;
   /** Where it came from. */
@@ -534,6 +540,9 @@ export const SessionEntry: Codec<SessionEntry> = object<SessionEntry>({
   modelProvider: optional(string),
   model: optional(string),
   contextTokens: optional(integer),
+  subject: optional(string),
+  groupChannel: optional(string),
+  space: optional(string),
   chatType: optional(string),
   origin: optional(ref(() => SessionOrigin)),
   channel: optional(string),
