@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -49,5 +50,26 @@ func BenchmarkList(b *testing.B) {
 				require.NoError(b, err)
 			}
 		})
+	}
+}
+
+// BenchmarkSearch looks through as many messages as one call may.
+func BenchmarkSearch(b *testing.B) {
+	db, err := store.Open(store.Options{Dir: b.TempDir()})
+	require.NoError(b, err)
+	defer db.Close()
+	s, err := session.New(session.Config{DB: db})
+	require.NoError(b, err)
+	messages := make([]session.Message, searchMessagesMax)
+	for i := range messages {
+		messages[i] = session.Message{Role: "user", Text: strings.Repeat("hay and straw ", 20)}
+	}
+	_, _, err = s.Append(b.Context(), "a", nil, messages...)
+	require.NoError(b, err)
+	svc := &Service{sessions: s}
+	for b.Loop() {
+		result, err := svc.SessionsSearch(b.Context(), &wire.Peer{}, protocol.SessionsSearchParams{Query: "needle"})
+		require.NoError(b, err)
+		require.Equal(b, int64(searchMessagesMax), result.Scanned)
 	}
 }

@@ -36,9 +36,12 @@ type searchCursor struct {
 	Before    uint64 `json:"b"`
 }
 
+// matcher returns where a text first has what is looked for, or -1.
+type matcher func(text string) int
+
 // searchRun is one call of sessions.search under way.
 type searchRun struct {
-	words  []*regexp.Regexp
+	words  []matcher
 	role   string
 	limit  int
 	result protocol.SessionsSearchResult
@@ -153,36 +156,40 @@ func (r *searchRun) look(e *session.Entry, m session.Message) {
 	if m.Type != "" || m.Text == "" || r.role != "" && m.Role != r.role || silent(m) {
 		return
 	}
-	var first []int
-	for i, word := range r.words {
-		at := word.FindStringIndex(m.Text)
-		if at == nil {
+	first := -1
+	for _, find := range r.words {
+		at := find(m.Text)
+		if at < 0 {
 			return
 		}
-		if i == 0 {
+		if first < 0 {
 			first = at
 		}
 	}
 	r.result.Hits = append(r.result.Hits, protocol.SessionSearchHit{
 		Key: e.Key, SessionID: e.SessionID, Label: some(e.Label), MessageID: m.ID, Seq: int64(m.Seq),
-		Role: m.Role, Timestamp: m.Timestamp, Snippet: snippet(m.Text, first[0]),
+		Role: m.Role, Timestamp: m.Timestamp, Snippet: snippet(m.Text, first),
 	})
 }
 
 // searchWords reads a query: words, and phrases in double quotes.
-func searchWords(query string) ([]*regexp.Regexp, error) {
-	var words []*regexp.Regexp
+func searchWords(query string) ([]matcher, error) {
+	var words []matcher
 	for i, part := range strings.Split(query, `"`) {
 		fields := strings.Fields(part)
 		if i%2 == 1 && len(fields) > 0 {
 			for j := range fields {
 				fields[j] = regexp.QuoteMeta(fields[j])
 			}
-			words = append(words, regexp.MustCompile(`(?i)`+strings.Join(fields, `\s+`)))
+			words = append(words, pattern(strings.Join(fields, `\s+`)))
 			continue
 		}
 		for _, word := range fields {
-			words = append(words, regexp.MustCompile(`(?i)`+regexp.QuoteMeta(word)))
+			if plain := strings.ToLower(word); isASCII(plain) {
+				words = append(words, func(text string) int { return indexFold(text, plain) })
+			} else {
+				words = append(words, pattern(regexp.QuoteMeta(word)))
+			}
 		}
 	}
 	switch {
@@ -192,6 +199,44 @@ func searchWords(query string) ([]*regexp.Regexp, error) {
 		return nil, wire.Errorf(protocol.ErrorInvalidRequest, "query holds %d words, allowed are %d: leave some out", len(words), searchWordsMax)
 	}
 	return words, nil
+}
+
+// pattern matches an expression whatever the case.
+func pattern(expr string) matcher {
+	re := regexp.MustCompile(`(?i)` + expr)
+	return func(text string) int {
+		at := re.FindStringIndex(text)
+		if at == nil {
+			return -1
+		}
+		return at[0]
+	}
+}
+
+func isASCII(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}
+
+// indexFold is strings.Index for a word of lower-case ASCII letters, whatever the case
+// of the text. An expression takes twenty times as long.
+func indexFold(text, word string) int {
+	for i := 0; i+len(word) <= len(text); i++ {
+		n := 0
+		for n < len(word) && lower(text[i+n]) == word[n] {
+			n++
+		}
+		if n == len(word) {
+			return i
+		}
+	}
+	return -1
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // snippet is the text around a byte offset, on one line.

@@ -146,3 +146,14 @@ func TestSnippet(t *testing.T) {
 	require.LessOrEqual(t, utf8.RuneCountInString(got), snippetCharsMax)
 	require.True(t, utf8.ValidString(got))
 }
+
+func FuzzIndexFold(f *testing.F) {
+	f.Add("a Needle", "needle")
+	f.Add("x", "xx")
+	f.Fuzz(func(t *testing.T, text, word string) {
+		if word = strings.ToLower(word); word == "" || !isASCII(word) || !isASCII(text) {
+			return
+		}
+		require.Equal(t, strings.Index(strings.ToLower(text), word), indexFold(text, word))
+	})
+}
