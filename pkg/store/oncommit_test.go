@@ -29,8 +29,12 @@ func TestOnCommit(t *testing.T) {
 			}
 		}
 		refused := errors.New("refused")
-		errs := queue(t, d, write("a", nil), write("b", refused), write("c", nil))
-		require.Equal(t, []error{nil, refused, nil}, errs)
+		refuse := func(tx *Tx) error {
+			tx.OnCommit(func() { told = append(told, "refused") })
+			return refused // before it wrote
+		}
+		errs := queue(t, d, write("a", nil), write("b", refused), write("c", nil), refuse)
+		require.Equal(t, []error{nil, refused, nil, refused}, errs)
 		require.Equal(t, []string{"a", "c"}, told)
 		require.NoError(t, d.Update(t.Context(), write("d", nil)))
 		require.Equal(t, []string{"a", "c", "d"}, told, "before Update returns")

@@ -121,6 +121,21 @@ func TestOverflowIsTriedOnceMore(t *testing.T) {
 	require.Equal(t, 1, g.rec.terminals("k2"))
 }
 
+// What has been said cannot be said again: a refusal after the first word is final.
+func TestOverflowAfterAWordIsFinal(t *testing.T) {
+	asked := 0
+	g := newRig(t, &funcBackend{run: func(_ context.Context, _ agent.Turn, emit func(agent.Event)) (agent.Result, error) {
+		asked++
+		emit(agent.Event{Text: "half"})
+		return agent.Result{}, agent.ErrContextOverflow
+	}})
+	defer g.stop()
+	g.fill(10)
+	require.Equal(t, StateError, g.finish(g.start(ask("k1", "and now?"))).State)
+	require.Equal(t, 1, asked)
+	require.NotContains(t, strings.Join(g.rec.lines("k1"), "\n"), "compaction")
+}
+
 // Without a summary the turn goes with what fits.
 func TestCompactionThatFailsCostsOldMessagesOnly(t *testing.T) {
 	b := &small{window: 1500, broken: true}

@@ -207,3 +207,14 @@ func TestGoneConnectionsDoNotSubscribe(t *testing.T) {
 	require.Empty(t, r.subscribers.places)
 	require.Empty(t, r.subscribers.changes)
 }
+
+// Who subscribes anew while he is being told is told from his new place on.
+func TestANewPlaceIsNotOvertaken(t *testing.T) {
+	r := newRoom(t)
+	old, anew := session.Position{SessionID: "t", Seq: 7}, session.Position{SessionID: "t", Seq: 1}
+	r.subscribers.watch(t.Context(), "c", "k", old)
+	r.subscribers.watch(t.Context(), "c", "k", anew)
+	require.False(t, r.subscribers.moved("c", "k", old, session.Position{SessionID: "t", Seq: 9}))
+	require.Equal(t, anew, *r.subscribers.places["k"]["c"])
+	require.False(t, r.subscribers.moved("gone", "k", old, old))
+}
