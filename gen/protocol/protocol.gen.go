@@ -24,14 +24,16 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, presence PresenceService, sessions SessionsService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
+	MountAudit(r, audit)
 	MountChat(r, chat)
 	MountDevice(r, device)
 	MountHealth(r, health)
 	MountLogs(r, logs)
 	MountModels(r, models)
+	MountNode(r, node)
 	MountPresence(r, presence)
 	MountSessions(r, sessions)
 }
@@ -43,6 +45,7 @@ func Methods() []wire.MethodInfo {
 		MethodAgentIdentityGet.MethodInfo,
 		MethodAgentWait.MethodInfo,
 		MethodAgentsList.MethodInfo,
+		MethodAuditList.MethodInfo,
 		MethodChatAbort.MethodInfo,
 		MethodChatHistory.MethodInfo,
 		MethodChatInject.MethodInfo,
@@ -52,12 +55,19 @@ func Methods() []wire.MethodInfo {
 		MethodDevicePairList.MethodInfo,
 		MethodDevicePairReject.MethodInfo,
 		MethodDevicePairRemove.MethodInfo,
+		MethodDevicePairRename.MethodInfo,
 		MethodDeviceTokenRevoke.MethodInfo,
 		MethodDeviceTokenRotate.MethodInfo,
 		MethodHealth.MethodInfo,
 		MethodLastHeartbeat.MethodInfo,
 		MethodLogsTail.MethodInfo,
 		MethodModelsList.MethodInfo,
+		MethodNodePairApprove.MethodInfo,
+		MethodNodePairList.MethodInfo,
+		MethodNodePairReject.MethodInfo,
+		MethodNodePairRequest.MethodInfo,
+		MethodNodePairVerify.MethodInfo,
+		MethodNodeRename.MethodInfo,
 		MethodSessionsDelete.MethodInfo,
 		MethodSessionsList.MethodInfo,
 		MethodSessionsPatch.MethodInfo,
@@ -81,6 +91,8 @@ func Events() []wire.EventInfo {
 		EventDevicePairResolved.EventInfo,
 		EventHealth.EventInfo,
 		EventHeartbeat.EventInfo,
+		EventNodePairRequested.EventInfo,
+		EventNodePairResolved.EventInfo,
 		EventPresence.EventInfo,
 		EventShutdown.EventInfo,
 		EventTick.EventInfo,
@@ -118,6 +130,9 @@ func Definitions() []string {
 		"AgentWaitStatus",
 		"AgentsListParams",
 		"AgentsListResult",
+		"AuditListParams",
+		"AuditListResult",
+		"AuditRecord",
 		"AuthMode",
 		"ChatAbortMark",
 		"ChatAbortOrigin",
@@ -154,6 +169,8 @@ func Definitions() []string {
 		"DevicePairRejectResult",
 		"DevicePairRemoveParams",
 		"DevicePairRemoveResult",
+		"DevicePairRenameParams",
+		"DevicePairRenameResult",
 		"DevicePairRequestedEvent",
 		"DevicePairResolvedEvent",
 		"DeviceToken",
@@ -189,8 +206,23 @@ func Definitions() []string {
 		"ModelChoice",
 		"ModelsListParams",
 		"ModelsListResult",
+		"NodePairApproveParams",
+		"NodePairApproveResult",
+		"NodePairListParams",
+		"NodePairListResult",
+		"NodePairRejectParams",
+		"NodePairRejectResult",
+		"NodePairRequestParams",
+		"NodePairRequestResult",
+		"NodePairResolvedEvent",
+		"NodePairVerifyParams",
+		"NodePairVerifyResult",
+		"NodePairingPendingRequest",
+		"NodeRenameParams",
+		"NodeRenameResult",
 		"OkResult",
 		"PairedDevice",
+		"PairedNode",
 		"PresenceEntry",
 		"PresenceEvent",
 		"RequestFrame",
@@ -302,6 +334,12 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeAgentsListParams(raw)
 	case "AgentsListResult":
 		_, err = DecodeAgentsListResult(raw)
+	case "AuditListParams":
+		_, err = DecodeAuditListParams(raw)
+	case "AuditListResult":
+		_, err = DecodeAuditListResult(raw)
+	case "AuditRecord":
+		_, err = DecodeAuditRecord(raw)
 	case "AuthMode":
 		_, err = DecodeAuthMode(raw)
 	case "ChatAbortMark":
@@ -374,6 +412,10 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeDevicePairRemoveParams(raw)
 	case "DevicePairRemoveResult":
 		_, err = DecodeDevicePairRemoveResult(raw)
+	case "DevicePairRenameParams":
+		_, err = DecodeDevicePairRenameParams(raw)
+	case "DevicePairRenameResult":
+		_, err = DecodeDevicePairRenameResult(raw)
 	case "DevicePairRequestedEvent":
 		_, err = DecodeDevicePairRequestedEvent(raw)
 	case "DevicePairResolvedEvent":
@@ -444,10 +486,40 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeModelsListParams(raw)
 	case "ModelsListResult":
 		_, err = DecodeModelsListResult(raw)
+	case "NodePairApproveParams":
+		_, err = DecodeNodePairApproveParams(raw)
+	case "NodePairApproveResult":
+		_, err = DecodeNodePairApproveResult(raw)
+	case "NodePairListParams":
+		_, err = DecodeNodePairListParams(raw)
+	case "NodePairListResult":
+		_, err = DecodeNodePairListResult(raw)
+	case "NodePairRejectParams":
+		_, err = DecodeNodePairRejectParams(raw)
+	case "NodePairRejectResult":
+		_, err = DecodeNodePairRejectResult(raw)
+	case "NodePairRequestParams":
+		_, err = DecodeNodePairRequestParams(raw)
+	case "NodePairRequestResult":
+		_, err = DecodeNodePairRequestResult(raw)
+	case "NodePairResolvedEvent":
+		_, err = DecodeNodePairResolvedEvent(raw)
+	case "NodePairVerifyParams":
+		_, err = DecodeNodePairVerifyParams(raw)
+	case "NodePairVerifyResult":
+		_, err = DecodeNodePairVerifyResult(raw)
+	case "NodePairingPendingRequest":
+		_, err = DecodeNodePairingPendingRequest(raw)
+	case "NodeRenameParams":
+		_, err = DecodeNodeRenameParams(raw)
+	case "NodeRenameResult":
+		_, err = DecodeNodeRenameResult(raw)
 	case "OkResult":
 		_, err = DecodeOkResult(raw)
 	case "PairedDevice":
 		_, err = DecodePairedDevice(raw)
+	case "PairedNode":
+		_, err = DecodePairedNode(raw)
 	case "PresenceEntry":
 		_, err = DecodePresenceEntry(raw)
 	case "PresenceEvent":
@@ -607,6 +679,12 @@ func rule(def string) *wire.Rule {
 		return &ruleAgentsListParams
 	case "AgentsListResult":
 		return &ruleAgentsListResult
+	case "AuditListParams":
+		return &ruleAuditListParams
+	case "AuditListResult":
+		return &ruleAuditListResult
+	case "AuditRecord":
+		return &ruleAuditRecord
 	case "AuthMode":
 		return &ruleAuthMode
 	case "ChatAbortMark":
@@ -679,6 +757,10 @@ func rule(def string) *wire.Rule {
 		return &ruleDevicePairRemoveParams
 	case "DevicePairRemoveResult":
 		return &ruleDevicePairRemoveResult
+	case "DevicePairRenameParams":
+		return &ruleDevicePairRenameParams
+	case "DevicePairRenameResult":
+		return &ruleDevicePairRenameResult
 	case "DevicePairRequestedEvent":
 		return &ruleDevicePairRequestedEvent
 	case "DevicePairResolvedEvent":
@@ -749,10 +831,40 @@ func rule(def string) *wire.Rule {
 		return &ruleModelsListParams
 	case "ModelsListResult":
 		return &ruleModelsListResult
+	case "NodePairApproveParams":
+		return &ruleNodePairApproveParams
+	case "NodePairApproveResult":
+		return &ruleNodePairApproveResult
+	case "NodePairListParams":
+		return &ruleNodePairListParams
+	case "NodePairListResult":
+		return &ruleNodePairListResult
+	case "NodePairRejectParams":
+		return &ruleNodePairRejectParams
+	case "NodePairRejectResult":
+		return &ruleNodePairRejectResult
+	case "NodePairRequestParams":
+		return &ruleNodePairRequestParams
+	case "NodePairRequestResult":
+		return &ruleNodePairRequestResult
+	case "NodePairResolvedEvent":
+		return &ruleNodePairResolvedEvent
+	case "NodePairVerifyParams":
+		return &ruleNodePairVerifyParams
+	case "NodePairVerifyResult":
+		return &ruleNodePairVerifyResult
+	case "NodePairingPendingRequest":
+		return &ruleNodePairingPendingRequest
+	case "NodeRenameParams":
+		return &ruleNodeRenameParams
+	case "NodeRenameResult":
+		return &ruleNodeRenameResult
 	case "OkResult":
 		return &ruleOkResult
 	case "PairedDevice":
 		return &rulePairedDevice
+	case "PairedNode":
+		return &rulePairedNode
 	case "PresenceEntry":
 		return &rulePresenceEntry
 	case "PresenceEvent":

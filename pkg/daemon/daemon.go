@@ -327,5 +327,5 @@ func (d *Daemon) snapshot(*wire.Peer) protocol.Snapshot {
 type observer struct{ d *Daemon }
 
 func (o observer) PeerConnected(p *wire.Peer)    { o.d.presence.PeerConnected(p) }
-func (o observer) PeerReady(*wire.Peer)          { o.d.health.Want() }
+func (o observer) PeerReady(p *wire.Peer)        { o.d.health.Want(); o.d.noteNode(p) }
 func (o observer) PeerDisconnected(p *wire.Peer) { o.d.presence.PeerDisconnected(p) }

@@ -11,11 +11,13 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent/openai"
 	agentsvc "github.com/coderclaw/gateway/pkg/service/agent"
 	"github.com/coderclaw/gateway/pkg/service/agents"
+	auditsvc "github.com/coderclaw/gateway/pkg/service/audit"
 	"github.com/coderclaw/gateway/pkg/service/chat"
 	"github.com/coderclaw/gateway/pkg/service/device"
 	"github.com/coderclaw/gateway/pkg/service/health"
 	"github.com/coderclaw/gateway/pkg/service/logs"
 	"github.com/coderclaw/gateway/pkg/service/models"
+	"github.com/coderclaw/gateway/pkg/service/node"
 	"github.com/coderclaw/gateway/pkg/service/presence"
 	"github.com/coderclaw/gateway/pkg/service/sessions"
 	"github.com/coderclaw/gateway/pkg/settings"
@@ -90,11 +92,19 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	if err != nil {
 		return err
 	}
+	auditService, err := auditsvc.New(auditsvc.Config{Log: d.audit})
+	if err != nil {
+		return err
+	}
 	chatService, err := chat.New(chat.Config{Sessions: d.sessions, Runs: d.runs, Emitter: d.gateway})
 	if err != nil {
 		return err
 	}
 	deviceService, err := device.New(device.Config{Guard: devices})
+	if err != nil {
+		return err
+	}
+	nodeService, err := node.New(node.Config{Guard: d.guard})
 	if err != nil {
 		return err
 	}
@@ -107,11 +117,13 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	protocol.Mount(d.gateway,
 		agentService,
 		agentsService,
+		auditService,
 		chatService,
 		deviceService,
 		d.health,
 		logs.New(logs.Config{Path: d.logPath}),
 		models.New(models.Config{Log: d.log, Catalogue: backend}),
+		nodeService,
 		d.presence,
 		sessionsService,
 	)
