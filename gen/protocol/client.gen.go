@@ -29,9 +29,40 @@ func (c Client) AgentWait(ctx context.Context, params AgentWaitParams) (AgentWai
 	return wire.Call(ctx, c.Caller, MethodAgentWait, params)
 }
 
+// AgentsCreate calls agents.create: Makes an agent and its folder.
+func (c Client) AgentsCreate(ctx context.Context, params AgentsCreateParams) (AgentsCreateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsCreate, params)
+}
+
+// AgentsDelete calls agents.delete: Deletes an agent. Its sessions can be read afterwards, not
+// written to.
+func (c Client) AgentsDelete(ctx context.Context, params AgentsDeleteParams) (AgentsDeleteResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsDelete, params)
+}
+
+// AgentsFilesGet calls agents.files.get: Reads one of them; one that is missing is told as such.
+func (c Client) AgentsFilesGet(ctx context.Context, params AgentsFilesGetParams) (AgentsFilesGetResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsFilesGet, params)
+}
+
+// AgentsFilesList calls agents.files.list: The files that an agent works by.
+func (c Client) AgentsFilesList(ctx context.Context, params AgentsFilesListParams) (AgentsFilesListResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsFilesList, params)
+}
+
+// AgentsFilesSet calls agents.files.set: Writes one of them.
+func (c Client) AgentsFilesSet(ctx context.Context, params AgentsFilesSetParams) (AgentsFilesSetResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsFilesSet, params)
+}
+
 // AgentsList calls agents.list: The agents, with the default one and the main session's name.
 func (c Client) AgentsList(ctx context.Context, params AgentsListParams) (AgentsListResult, error) {
 	return wire.Call(ctx, c.Caller, MethodAgentsList, params)
+}
+
+// AgentsUpdate calls agents.update: Changes an agent's name, folder, models or avatar.
+func (c Client) AgentsUpdate(ctx context.Context, params AgentsUpdateParams) (AgentsUpdateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsUpdate, params)
 }
 
 // AuditList calls audit.list: The record of decisions, newest first, page by page.

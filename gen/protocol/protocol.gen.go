@@ -44,7 +44,13 @@ func Methods() []wire.MethodInfo {
 		MethodAgent.MethodInfo,
 		MethodAgentIdentityGet.MethodInfo,
 		MethodAgentWait.MethodInfo,
+		MethodAgentsCreate.MethodInfo,
+		MethodAgentsDelete.MethodInfo,
+		MethodAgentsFilesGet.MethodInfo,
+		MethodAgentsFilesList.MethodInfo,
+		MethodAgentsFilesSet.MethodInfo,
 		MethodAgentsList.MethodInfo,
+		MethodAgentsUpdate.MethodInfo,
 		MethodAuditList.MethodInfo,
 		MethodChatAbort.MethodInfo,
 		MethodChatHistory.MethodInfo,
@@ -128,8 +134,21 @@ func Definitions() []string {
 		"AgentWaitParams",
 		"AgentWaitResult",
 		"AgentWaitStatus",
+		"AgentsCreateParams",
+		"AgentsCreateResult",
+		"AgentsDeleteParams",
+		"AgentsDeleteResult",
+		"AgentsFileEntry",
+		"AgentsFilesGetParams",
+		"AgentsFilesGetResult",
+		"AgentsFilesListParams",
+		"AgentsFilesListResult",
+		"AgentsFilesSetParams",
+		"AgentsFilesSetResult",
 		"AgentsListParams",
 		"AgentsListResult",
+		"AgentsUpdateParams",
+		"AgentsUpdateResult",
 		"AuditListParams",
 		"AuditListResult",
 		"AuditRecord",
@@ -330,10 +349,36 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeAgentWaitResult(raw)
 	case "AgentWaitStatus":
 		_, err = DecodeAgentWaitStatus(raw)
+	case "AgentsCreateParams":
+		_, err = DecodeAgentsCreateParams(raw)
+	case "AgentsCreateResult":
+		_, err = DecodeAgentsCreateResult(raw)
+	case "AgentsDeleteParams":
+		_, err = DecodeAgentsDeleteParams(raw)
+	case "AgentsDeleteResult":
+		_, err = DecodeAgentsDeleteResult(raw)
+	case "AgentsFileEntry":
+		_, err = DecodeAgentsFileEntry(raw)
+	case "AgentsFilesGetParams":
+		_, err = DecodeAgentsFilesGetParams(raw)
+	case "AgentsFilesGetResult":
+		_, err = DecodeAgentsFilesGetResult(raw)
+	case "AgentsFilesListParams":
+		_, err = DecodeAgentsFilesListParams(raw)
+	case "AgentsFilesListResult":
+		_, err = DecodeAgentsFilesListResult(raw)
+	case "AgentsFilesSetParams":
+		_, err = DecodeAgentsFilesSetParams(raw)
+	case "AgentsFilesSetResult":
+		_, err = DecodeAgentsFilesSetResult(raw)
 	case "AgentsListParams":
 		_, err = DecodeAgentsListParams(raw)
 	case "AgentsListResult":
 		_, err = DecodeAgentsListResult(raw)
+	case "AgentsUpdateParams":
+		_, err = DecodeAgentsUpdateParams(raw)
+	case "AgentsUpdateResult":
+		_, err = DecodeAgentsUpdateResult(raw)
 	case "AuditListParams":
 		_, err = DecodeAuditListParams(raw)
 	case "AuditListResult":
@@ -675,10 +720,36 @@ func rule(def string) *wire.Rule {
 		return &ruleAgentWaitResult
 	case "AgentWaitStatus":
 		return &ruleAgentWaitStatus
+	case "AgentsCreateParams":
+		return &ruleAgentsCreateParams
+	case "AgentsCreateResult":
+		return &ruleAgentsCreateResult
+	case "AgentsDeleteParams":
+		return &ruleAgentsDeleteParams
+	case "AgentsDeleteResult":
+		return &ruleAgentsDeleteResult
+	case "AgentsFileEntry":
+		return &ruleAgentsFileEntry
+	case "AgentsFilesGetParams":
+		return &ruleAgentsFilesGetParams
+	case "AgentsFilesGetResult":
+		return &ruleAgentsFilesGetResult
+	case "AgentsFilesListParams":
+		return &ruleAgentsFilesListParams
+	case "AgentsFilesListResult":
+		return &ruleAgentsFilesListResult
+	case "AgentsFilesSetParams":
+		return &ruleAgentsFilesSetParams
+	case "AgentsFilesSetResult":
+		return &ruleAgentsFilesSetResult
 	case "AgentsListParams":
 		return &ruleAgentsListParams
 	case "AgentsListResult":
 		return &ruleAgentsListResult
+	case "AgentsUpdateParams":
+		return &ruleAgentsUpdateParams
+	case "AgentsUpdateResult":
+		return &ruleAgentsUpdateResult
 	case "AuditListParams":
 		return &ruleAuditListParams
 	case "AuditListResult":

@@ -25,7 +25,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-// The one agent that exists until agents can be created, and its main session.
+// The agent that is always there, and its main session.
 const (
 	defaultAgentID     = "main"
 	defaultAgentName   = "Assistant"
@@ -80,14 +80,13 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	})
 	agentService, err := agentsvc.New(agentsvc.Config{
 		Sessions: d.sessions, Runs: d.runs,
-		Agents: []agentsvc.Identity{{ID: defaultAgentID, Name: defaultAgentName, Avatar: defaultAgentAvatar}},
+		Agents: presenter{d.agents},
 	})
 	if err != nil {
 		return err
 	}
 	agentsService, err := agents.New(agents.Config{
-		DefaultID: defaultAgentID, MainKey: mainKey,
-		Agents: []protocol.AgentSummary{{ID: defaultAgentID, Name: wire.Some(defaultAgentName)}},
+		Agents: d.agents, MainKey: mainKey, EndSessions: d.endSessions,
 	})
 	if err != nil {
 		return err
@@ -96,7 +95,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	if err != nil {
 		return err
 	}
-	chatService, err := chat.New(chat.Config{Sessions: d.sessions, Runs: d.runs, Emitter: d.gateway})
+	chatService, err := chat.New(chat.Config{Sessions: d.sessions, Runs: d.runs, Emitter: d.gateway, Agents: d.agents})
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@
 
 import type { Codec } from "../wire/codec.js";
 import { AgentAccepted, AgentEvent, AgentIdentityParams, AgentIdentityResult, AgentParams, AgentResult, AgentWaitParams, AgentWaitResult } from "./agent.js";
-import { AgentsListParams, AgentsListResult } from "./agents.js";
+import { AgentsCreateParams, AgentsCreateResult, AgentsDeleteParams, AgentsDeleteResult, AgentsFilesGetParams, AgentsFilesGetResult, AgentsFilesListParams, AgentsFilesListResult, AgentsFilesSetParams, AgentsFilesSetResult, AgentsListParams, AgentsListResult, AgentsUpdateParams, AgentsUpdateResult } from "./agents.js";
 import { AuditListParams, AuditListResult } from "./audit.js";
 import { ChatAbortParams, ChatAbortResult, ChatEvent, ChatHistoryParams, ChatHistoryResult, ChatInjectParams, ChatInjectResult, ChatSendParams, ChatSendResult } from "./chat.js";
 import { DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult, DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult, DevicePairRenameParams, DevicePairRenameResult, DevicePairRequestedEvent, DevicePairResolvedEvent, DeviceTokenRevokeParams, DeviceTokenRevokeResult, DeviceTokenRotateParams, DeviceTokenRotateResult } from "./device.js";
@@ -25,8 +25,20 @@ export interface Methods {
   readonly "agent.identity.get": { readonly params: AgentIdentityParams; readonly result: AgentIdentityResult };
   /** Waits for a run to end; a wait that is too long answers timeout. */
   readonly "agent.wait": { readonly params: AgentWaitParams; readonly result: AgentWaitResult };
+  /** Makes an agent and its folder. */
+  readonly "agents.create": { readonly params: AgentsCreateParams; readonly result: AgentsCreateResult };
+  /** Deletes an agent. Its sessions can be read afterwards, not written to. */
+  readonly "agents.delete": { readonly params: AgentsDeleteParams; readonly result: AgentsDeleteResult };
+  /** Reads one of them; one that is missing is told as such. */
+  readonly "agents.files.get": { readonly params: AgentsFilesGetParams; readonly result: AgentsFilesGetResult };
+  /** The files that an agent works by. */
+  readonly "agents.files.list": { readonly params: AgentsFilesListParams; readonly result: AgentsFilesListResult };
+  /** Writes one of them. */
+  readonly "agents.files.set": { readonly params: AgentsFilesSetParams; readonly result: AgentsFilesSetResult };
   /** The agents, with the default one and the main session's name. */
   readonly "agents.list": { readonly params: AgentsListParams; readonly result: AgentsListResult };
+  /** Changes an agent's name, folder, models or avatar. */
+  readonly "agents.update": { readonly params: AgentsUpdateParams; readonly result: AgentsUpdateResult };
   /** The record of decisions, newest first, page by page. */
   readonly "audit.list": { readonly params: AuditListParams; readonly result: AuditListResult };
   /** Aborts one run, or all runs of a conversation. */
@@ -138,7 +150,13 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "agent": { params: AgentParams, ack: AgentAccepted, result: AgentResult, role: "operator", scope: "operator.write", idempotent: true },
   "agent.identity.get": { params: AgentIdentityParams, result: AgentIdentityResult, role: "operator", scope: "operator.read", idempotent: false },
   "agent.wait": { params: AgentWaitParams, result: AgentWaitResult, role: "operator", scope: "operator.write", idempotent: false },
+  "agents.create": { params: AgentsCreateParams, result: AgentsCreateResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "agents.delete": { params: AgentsDeleteParams, result: AgentsDeleteResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "agents.files.get": { params: AgentsFilesGetParams, result: AgentsFilesGetResult, role: "operator", scope: "operator.read", idempotent: false },
+  "agents.files.list": { params: AgentsFilesListParams, result: AgentsFilesListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "agents.files.set": { params: AgentsFilesSetParams, result: AgentsFilesSetResult, role: "operator", scope: "operator.admin", idempotent: false },
   "agents.list": { params: AgentsListParams, result: AgentsListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "agents.update": { params: AgentsUpdateParams, result: AgentsUpdateResult, role: "operator", scope: "operator.admin", idempotent: false },
   "audit.list": { params: AuditListParams, result: AuditListResult, role: "operator", scope: "operator.admin", idempotent: false },
   "chat.abort": { params: ChatAbortParams, result: ChatAbortResult, role: "operator", scope: "operator.write", idempotent: false },
   "chat.history": { params: ChatHistoryParams, result: ChatHistoryResult, role: "operator", scope: "operator.read", idempotent: false },
