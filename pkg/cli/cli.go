@@ -140,6 +140,7 @@ func (a *App) build() *cli.App {
 			a.chatCommand(),
 			a.historyCommand(),
 			a.sessionsCommand(),
+			a.agentsCommand(),
 			a.healthCommand(),
 			a.statusCommand(),
 			a.presenceCommand(),
