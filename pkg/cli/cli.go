@@ -141,6 +141,7 @@ func (a *App) build() *cli.App {
 			a.historyCommand(),
 			a.sessionsCommand(),
 			a.usageCommand(),
+			a.agentsCommand(),
 			a.healthCommand(),
 			a.statusCommand(),
 			a.presenceCommand(),

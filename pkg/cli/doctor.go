@@ -160,7 +160,7 @@ func mine(info fs.FileInfo) bool {
 }
 
 // checkFiles looks for files that others may read or that belong to somebody else.
-// The agent's folder is left out: what lies there is the user's.
+// The agents' folders are left out: what lies there is the user's.
 func (d *doctor) checkFiles(context.Context) []finding {
 	const check = "files"
 	var open, foreign []string
@@ -173,7 +173,7 @@ func (d *doctor) checkFiles(context.Context) []finding {
 			return filepath.SkipAll
 		case err != nil:
 			return nil // it went away meanwhile
-		case entry.IsDir() && entry.Name() == "workspace":
+		case entry.IsDir() && strings.HasPrefix(entry.Name(), "workspace"):
 			return filepath.SkipDir
 		}
 		info, err := entry.Info()

@@ -23,7 +23,7 @@ func oneKey(c *cli.Context) (string, error) {
 
 // perform asks one method and prints its answer as JSON, or by show.
 func perform[P, R any](a *App, c *cli.Context, m wire.Method[P, R], params P, show func(R) error) error {
-	return a.askAbout(c, func(ctx context.Context, conn *client.Conn) error {
+	return a.connected(c, func(ctx context.Context, conn *client.Conn) error {
 		result, raw, err := fetch(ctx, conn, m, params)
 		if err != nil {
 			return err
@@ -86,7 +86,7 @@ func (a *App) runSessionsSearch(c *cli.Context) error {
 	default:
 		return usagef("--role wants user or assistant, not %q", role)
 	}
-	return a.askAbout(c, func(ctx context.Context, conn *client.Conn) error {
+	return a.connected(c, func(ctx context.Context, conn *client.Conn) error {
 		whole, err := searchAll(ctx, conn, params, limit)
 		if err != nil {
 			return err

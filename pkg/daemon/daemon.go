@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/agents"
 	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/certificate"
 	"github.com/coderclaw/gateway/pkg/gateway"
@@ -76,6 +77,7 @@ type Daemon struct {
 	audit    *audit.Log
 	sessions *session.Sessions
 	guard    *identity.Guard
+	agents   *agents.Registry
 	runs     *turn.Runs
 	gateway  *gateway.Gateway
 	health   *health.Service
@@ -205,7 +207,13 @@ func (d *Daemon) build() error {
 		Version: d.cfg.Version, Host: host, TLS: security, Limits: gateway.Limits{QueueBytes: int64(d.settings.Gateway.MaxBufferedBytes)},
 	})
 	trust.hub = d.gateway
+	if err := d.openAgents(); err != nil {
+		return err
+	}
 	backend, err := d.backend()
+	if err == nil {
+		backend, err = d.choosing(backend)
+	}
 	if err != nil {
 		return err
 	}
@@ -330,7 +338,7 @@ func (d *Daemon) snapshot(*wire.Peer) protocol.Snapshot {
 type observer struct{ d *Daemon }
 
 func (o observer) PeerConnected(p *wire.Peer) { o.d.presence.PeerConnected(p) }
-func (o observer) PeerReady(*wire.Peer)       { o.d.health.Want() }
+func (o observer) PeerReady(p *wire.Peer)     { o.d.health.Want(); o.d.noteNode(p) }
 func (o observer) PeerDisconnected(p *wire.Peer) {
 	o.d.presence.PeerDisconnected(p)
 	o.d.talks.PeerDisconnected(p)

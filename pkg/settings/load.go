@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -237,6 +238,9 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 	}
 	if c := s.Agent.OpenAI.Cost; min(c.Input, c.Output, c.CacheRead, c.CacheWrite) < 0 {
 		bad("agent.openai.cost must not hold a number below 0")
+	}
+	if f := s.Agent.OpenAI.Fallbacks; len(f) > fallbacksMax || slices.Contains(f, "") {
+		bad("agent.openai.fallbacks must be at most %d names of models", fallbacksMax)
 	}
 	if n := s.Agent.OpenAI.ContextTokens; n < 0 || n > contextTokensMax {
 		bad("agent.openai.contextTokens must be between 0 and %d", contextTokensMax)

@@ -27,6 +27,7 @@ const (
 	bufferedBytesMin    = 64 << 10
 	bufferedBytesMax    = 50 << 20
 	contextTokensMax    = 100_000_000
+	fallbacksMax        = 8
 	BackendBuiltin      = "builtin"
 	BackendOpenAI       = "openai"
 	BindLoopback        = "loopback"
@@ -138,11 +139,12 @@ type Agent struct {
 
 // OpenAI is where an OpenAI-compatible server listens and what to ask of it.
 type OpenAI struct {
-	BaseURL       string `json:"baseUrl" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
-	APIKey        Secret `json:"apiKey" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
-	Model         string `json:"model" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
-	ContextTokens int64  `json:"contextTokens" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
-	Cost          Cost   `json:"cost" jsonschema_description:"What the model costs, for usage.cost. Without it, its tokens are counted and their cost is flagged as missing."`
+	BaseURL       string   `json:"baseUrl" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
+	APIKey        Secret   `json:"apiKey" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
+	Model         string   `json:"model" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
+	Fallbacks     []string `json:"fallbacks" jsonschema_description:"Models to ask, in this order, when the model fails before it has said anything. An agent may have its own (agents.update)."`
+	ContextTokens int64    `json:"contextTokens" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
+	Cost          Cost     `json:"cost" jsonschema_description:"What the model costs, for usage.cost. Without it, its tokens are counted and their cost is flagged as missing."`
 }
 
 // Cost is the price of a model's tokens, in US dollars for a million of them.

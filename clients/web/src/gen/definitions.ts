@@ -3,12 +3,14 @@
 import type { Codec } from "../wire/codec.js";
 import * as agent from "./agent.js";
 import * as agents from "./agents.js";
+import * as audit from "./audit.js";
 import * as chat from "./chat.js";
 import * as device from "./device.js";
 import * as frames from "./frames.js";
 import * as health from "./health.js";
 import * as logs from "./logs.js";
 import * as models from "./models.js";
+import * as node from "./node.js";
 import * as presence from "./presence.js";
 import * as sessions from "./sessions.js";
 import * as usage from "./usage.js";
@@ -20,12 +22,14 @@ import * as usage from "./usage.js";
 export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...agent,
   ...agents,
+  ...audit,
   ...chat,
   ...device,
   ...frames,
   ...health,
   ...logs,
   ...models,
+  ...node,
   ...presence,
   ...sessions,
   ...usage,
