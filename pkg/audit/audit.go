@@ -61,6 +61,7 @@ const (
 	ActionTokenRotate  = "token.rotate"
 	ActionTokenRevoke  = "token.revoke"
 	ActionSecretChange = "secret.change"
+	ActionConfigWrite  = "config.write"
 )
 
 // Record is one decision. Empty members are unknown or do not apply.

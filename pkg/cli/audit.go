@@ -43,7 +43,7 @@ func (a *App) auditCommand() *cli.Command {
 func auditActions() []string {
 	return []string{
 		audit.ActionConnect, audit.ActionPairRequest, audit.ActionPairApprove, audit.ActionPairReject, audit.ActionPairRemove,
-		audit.ActionDeviceRename, audit.ActionTokenRotate, audit.ActionTokenRevoke, audit.ActionSecretChange,
+		audit.ActionDeviceRename, audit.ActionTokenRotate, audit.ActionTokenRevoke, audit.ActionSecretChange, audit.ActionConfigWrite,
 	}
 }
 

@@ -4,6 +4,7 @@ import type { Codec } from "../wire/codec.js";
 import * as agent from "./agent.js";
 import * as agents from "./agents.js";
 import * as chat from "./chat.js";
+import * as config from "./config.js";
 import * as device from "./device.js";
 import * as frames from "./frames.js";
 import * as health from "./health.js";
@@ -20,6 +21,7 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...agent,
   ...agents,
   ...chat,
+  ...config,
   ...device,
   ...frames,
   ...health,

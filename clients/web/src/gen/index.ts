@@ -3,6 +3,7 @@
 export * from "./agent.js";
 export * from "./agents.js";
 export * from "./chat.js";
+export * from "./config.js";
 export * from "./device.js";
 export * from "./errors.js";
 export * from "./frames.js";
