@@ -223,8 +223,9 @@ func versions(stateDir, path string) ([]version, error) {
 		out = append(out, version{N: b.N, Hash: b.Hash, At: b.At, Path: b.Path})
 	}
 	for i := range out {
-		for _, e := range entries { // the last one that made this text
-			if e.Hash == out[i].Hash {
+		aside := out[i].At
+		for _, e := range entries { // the last one that made this text, before it was put aside
+			if e.Hash == out[i].Hash && (out[i].N == 0 || !e.At.After(aside)) {
 				out[i].By, out[i].Action, out[i].Note, out[i].Keys, out[i].At = e.By, e.Action, e.Note, e.Keys, e.At
 			}
 		}

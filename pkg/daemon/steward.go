@@ -31,7 +31,7 @@ type steward struct {
 	// restarting is closed when the gateway is to restart in place.
 	restarting chan struct{}
 
-	mu sync.Mutex // guards the fields below; not held while a change is put into effect
+	mu sync.Mutex // guards the fields below and the note of a probation; not held while a change is put into effect
 	// base is what this life began with, doc what was last accepted, and good the last
 	// accepted one that differs from base in nothing that takes a restart.
 	base, doc, good *settings.Document
@@ -119,6 +119,9 @@ func (c *steward) begin(log *slog.Logger) error {
 			d.life.trial = trial
 		}
 	}
+	if c.faults != nil {
+		c.putAside(c.doc)
+	}
 	for _, issue := range c.faults {
 		log.Error("config refused; running with the last good one", "config", d.cfg.ConfigPath, "fault", issue.String())
 	}
@@ -197,16 +200,15 @@ func (c *steward) debounce() time.Duration {
 // passTrial makes the config that took a restart the last good one.
 func (c *steward) passTrial() {
 	c.mu.Lock()
-	trial, doc := c.trial, c.good
-	c.trial = false
-	c.mu.Unlock()
-	if !trial {
+	defer c.mu.Unlock()
+	if !c.trial || c.began { // the note on disk is then about the next config
 		return
 	}
+	c.trial = false
 	if err := settings.EndProbation(c.d.cfg.StateDir); err != nil {
 		c.log.Error("probation of the config does not end", "err", err)
 	}
-	c.keep(doc)
+	c.keep(c.good)
 	c.log.Info("config change has proved itself")
 }
 
@@ -228,6 +230,7 @@ func (c *steward) look() {
 		return
 	}
 	if doc.Settings == nil {
+		c.putAside(before)
 		c.log.Error("config change refused; the gateway goes on as it was", "config", c.src.Path, "faults", doc.Err().Error())
 		c.d.audit.Note(audit.Record{Action: audit.ActionConfigWrite, Decision: audit.Refused, Actor: "file", Reason: fmt.Sprintf("edit: %d faults", len(doc.Issues))})
 		c.d.health.Want()
@@ -237,14 +240,28 @@ func (c *steward) look() {
 		c.log.Info("config changed; gateway.reload.mode is off, so the next start takes it up")
 		return
 	}
-	if before.Exists && before.Path == c.src.Path && before.Hash != doc.Hash {
-		if err := c.store.KeepBackup(before.Raw); err != nil {
-			c.log.Warn("the config before the change is not kept", "err", err)
-		}
+	if before.Hash != doc.Hash {
+		c.putAside(before)
 	}
 	outcome := c.Changed(settings.Written{Before: before, After: doc}, config.Origin{Action: "edit", By: "file"})
 	c.d.audit.Note(audit.Record{Action: audit.ActionConfigWrite, Decision: audit.Allowed, Actor: "file", Reason: "edit: " + strings.Join(keysOf(settings.Diff(before.Settings, doc.Settings), ""), ", ")})
 	outcome.Apply()
+}
+
+// putAside makes a text that somebody else has overwritten a version to go back to.
+func (c *steward) putAside(before *settings.Document) {
+	if !before.Exists {
+		return
+	}
+	if list, err := settings.Backups(c.src.Path); err == nil && len(list) > 0 {
+		raw, err := settings.ReadBackup(list[0])
+		if kept := settings.Compile(c.src, raw); err == nil && kept.Settings != nil && len(settings.Diff(kept.Settings, before.Settings)) == 0 {
+			return // the last version says the same
+		}
+	}
+	if err := c.store.KeepBackup(before.Raw); err != nil {
+		c.log.Warn("the config before the change is not kept", "err", err)
+	}
 }
 
 // Changed meets config.Steward.

@@ -78,7 +78,7 @@ type Settings struct {
 // Gateway is the part of the settings that the server itself obeys.
 type Gateway struct {
 	Port             int         `json:"port" env:"CODERCLAW_GATEWAY_PORT" jsonschema:"minimum=0,maximum=65535,default=18789" jsonschema_description:"TCP port of HTTP and WebSocket; 0 takes a free one."`
-	Bind             string      `json:"bind" example:"lan" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs gateway.tls.enabled, a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
+	Bind             string      `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs gateway.tls.enabled, a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
 	Auth             Auth        `json:"auth" jsonschema_description:"How clients prove that they may connect."`
 	TrustedProxies   []string    `json:"trustedProxies" example:"[\"10.0.0.2\"]" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
 	AllowedHosts     []string    `json:"allowedHosts" example:"[\"gateway.example.com\"]" jsonschema_description:"Host names, without port, by which clients may address this gateway besides IP addresses, localhost and the machine's own name."`

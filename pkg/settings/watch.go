@@ -19,8 +19,9 @@ const pollEvery = 2 * time.Second
 // changed and has then been left alone for the time that debounce returns. It
 // watches folders, since editors replace a file instead of writing it, and looks
 // at the files themselves every two seconds besides: network folders and bind
-// mounts do not tell. changed is called from Watch's goroutine. Watch returns nil
-// when ctx ends.
+// mounts do not tell. changed is called once at the beginning, since a file may
+// have changed after it was read and before the watch stood, and always from
+// Watch's goroutine. Watch returns nil when ctx ends.
 func Watch(ctx context.Context, files func() []string, debounce func() time.Duration, changed func()) error {
 	w := &watch{files: files, debounce: debounce, stamps: map[string]stamp{}}
 	if notify, err := fsnotify.NewWatcher(); err == nil {
@@ -29,6 +30,7 @@ func Watch(ctx context.Context, files func() []string, debounce func() time.Dura
 	}
 	w.aim()
 	w.moved() // what is there now is known
+	changed()
 	return w.run(ctx, changed)
 }
 
