@@ -276,7 +276,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	d.log.Info("gateway ready", "url", d.URL(), "version", d.cfg.Version, "stateDir", d.cfg.StateDir, "startMs", time.Since(d.startedAt).Milliseconds())
 	d.config.ready()
-	if d.cfg.Ready != nil && d.life.isFirst() {
+	if d.cfg.Ready != nil && d.life.first() {
 		d.cfg.Ready(d.URL(), d.tokenFile)
 	}
 	// Last, so that the runs which an earlier life has left delay nobody.

@@ -24,8 +24,8 @@ const (
 // life is what a gateway that restarts in place leaves to the next one. It is used
 // by one goroutine, except in Run.
 type life struct {
-	// number counts from 1.
-	number int
+	// announced is set once the gateway has told its person where it listens.
+	announced bool
 	// port keeps the port that the system chose for port 0.
 	port int
 	// restarted is when the last restart was.
@@ -36,7 +36,15 @@ type life struct {
 	trial *settings.Probation
 }
 
-func (l *life) isFirst() bool { return l == nil || l.number == 1 }
+// first reports whether this is the first life that serves.
+func (l *life) first() bool {
+	if l == nil {
+		return true
+	}
+	told := l.announced
+	l.announced = true
+	return !told
+}
 
 // errRolledBack ends a start that found a config which crashed the last one and has
 // put the one before it back.
@@ -52,7 +60,6 @@ func Serve(ctx context.Context, cfg Config) error {
 	}
 	l := &life{}
 	for {
-		l.number++
 		again, err := serveOnce(ctx, cfg, l)
 		if !again || ctx.Err() != nil {
 			return err

@@ -13,9 +13,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/service/config"
 	"github.com/coderclaw/gateway/pkg/settings"
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // steward keeps the running gateway and its config file in step: it takes up
@@ -318,6 +320,9 @@ func (c *steward) apply(ctx context.Context, doc *settings.Document, hot, waitin
 	journal(c.d.cfg.StateDir, c.log, settings.JournalEntry{Action: from.Action, By: from.By, Client: from.Client, Note: from.Note, Hash: doc.Hash, Before: before, Keys: keys})
 	c.d.level.Set(c.d.logLevel(doc.Settings))
 	if slices.Contains(hot, "gateway.auth.token") || slices.Contains(hot, "gateway.auth.password") {
+		// Whoever asked is among those it closes, and gets its answer first.
+		c.d.gateway.Dismiss(func(p *wire.Peer) bool { return p.BySecret && p.ConnID == from.ConnID },
+			protocol.CloseGatewaySecretChangedCode, protocol.CloseGatewaySecretChanged)
 		if err := c.d.secretChanged(ctx, doc.Settings); err != nil {
 			c.log.Error("the new secret is not in force", "err", err)
 		}

@@ -44,6 +44,8 @@ type Origin struct {
 	Action string
 	// By is the device id or the principal, Client the client id.
 	By, Client, Note string
+	// ConnID is the connection that asks; empty when none does.
+	ConnID string
 	// Delay is how long a restart waits at least.
 	Delay time.Duration
 }

@@ -119,7 +119,7 @@ func (s *Service) origin(peer *wire.Peer, method string) Origin {
 	if by == "" {
 		by = peer.Principal
 	}
-	return Origin{Action: method, By: by, Client: peer.Client.ID}
+	return Origin{Action: method, By: by, Client: peer.Client.ID, ConnID: peer.ConnID}
 }
 
 // refusal words the errors of a write as the original does; clients show them.
