@@ -222,6 +222,10 @@ func TestConfigFaultsWhileRunning(t *testing.T) {
 	h.write(`{logging: {level: "info"}}`)
 	h.logged("config changed", 1) // which the level before would have kept out
 	require.Empty(t, v.degraded())
+
+	require.NoError(t, os.Remove(h.file()))
+	h.logged("config change refused", 2)
+	require.Contains(t, v.degraded()[0], "the file is gone")
 }
 
 func TestConfigIncludesAreWatched(t *testing.T) {

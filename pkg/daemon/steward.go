@@ -221,6 +221,10 @@ func (c *steward) look() {
 		doc = &settings.Document{Path: c.src.Path, Exists: true, Digest: err.Error(), Issues: []settings.Issue{{Message: err.Error()}}}
 	}
 	c.mu.Lock()
+	if !doc.Exists && c.doc.Exists {
+		// A folder that is not mounted for a moment must not make everything default.
+		doc = &settings.Document{Path: c.src.Path, Digest: "gone", Issues: []settings.Issue{{Message: "the file is gone; the gateway goes on with what it held, but would start without it"}}}
+	}
 	same := doc.Digest == c.seen
 	before := c.doc
 	c.seen = doc.Digest

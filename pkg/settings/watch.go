@@ -39,6 +39,9 @@ type watch struct {
 	files    func() []string
 	debounce func() time.Duration
 	stamps   map[string]stamp
+	// names are the files as events name them, links resolved too. The folder may be
+	// a busy one, so an event must cost no system call.
+	names map[string]bool
 }
 
 // stamp is what a file looked like.
@@ -54,11 +57,14 @@ func (w *watch) aim() {
 		return
 	}
 	var dirs []string
+	w.names = map[string]bool{}
 	for _, file := range w.files() {
 		if real, err := filepath.EvalSymlinks(file); err == nil {
 			dirs = append(dirs, filepath.Dir(real))
+			w.names[real] = true
 		}
 		dirs = append(dirs, filepath.Dir(file))
+		w.names[file] = true
 	}
 	for _, old := range w.notify.WatchList() {
 		if !slices.Contains(dirs, old) {
@@ -108,7 +114,7 @@ func (w *watch) run(ctx context.Context, changed func()) error {
 			if !ok {
 				return errors.New("the watch of the config folder ended")
 			}
-			if w.concerns(e) {
+			if !e.Has(fsnotify.Chmod) && w.names[e.Name] {
 				quiet.Reset(w.debounce())
 			}
 		case <-failures:
@@ -123,12 +129,4 @@ func (w *watch) run(ctx context.Context, changed func()) error {
 			w.aim() // the files may be others now
 		}
 	}
-}
-
-// concerns reports whether an event is about one of the files.
-func (w *watch) concerns(e fsnotify.Event) bool {
-	return !e.Has(fsnotify.Chmod) && slices.ContainsFunc(w.files(), func(file string) bool {
-		real, err := filepath.EvalSymlinks(file)
-		return e.Name == file || err == nil && e.Name == real
-	})
 }
