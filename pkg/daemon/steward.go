@@ -323,11 +323,13 @@ func (c *steward) stopTimerLocked() {
 func (c *steward) apply(ctx context.Context, doc *settings.Document, hot, waiting []string, due time.Time, from config.Origin, before string, keys []string) {
 	journal(c.d.cfg.StateDir, c.log, settings.JournalEntry{Action: from.Action, By: from.By, Client: from.Client, Note: from.Note, Hash: doc.Hash, Before: before, Keys: keys})
 	c.d.level.Set(c.d.logLevel(doc.Settings))
-	if slices.Contains(hot, "gateway.auth.token") || slices.Contains(hot, "gateway.auth.password") {
+	// With another mode the secret comes with the restart.
+	secret := slices.Contains(hot, "gateway.auth.token") || slices.Contains(hot, "gateway.auth.password")
+	if secret && !slices.Contains(waiting, "gateway.auth.mode") {
 		// Whoever asked is among those it closes, and gets its answer first.
 		c.d.gateway.Dismiss(func(p *wire.Peer) bool { return p.BySecret && p.ConnID == from.ConnID },
 			protocol.CloseGatewaySecretChangedCode, protocol.CloseGatewaySecretChanged)
-		if err := c.d.secretChanged(ctx, doc.Settings); err != nil {
+		if err := c.d.rotateSecret(ctx); err != nil {
 			c.log.Error("the new secret is not in force", "err", err)
 		}
 	}
@@ -348,16 +350,6 @@ func (c *steward) apply(ctx context.Context, doc *settings.Document, hot, waitin
 		c.stopTimerLocked()
 		c.timer = time.AfterFunc(time.Until(due), func() { c.restart(doc, waiting) })
 	}
-}
-
-// secretChanged puts another shared secret into force: the connections that came
-// in by the old one are closed.
-func (d *Daemon) secretChanged(ctx context.Context, s *settings.Settings) error {
-	secret, err := settings.SharedSecret(d.cfg.StateDir, s.Gateway.Auth, d.log)
-	if err != nil {
-		return err
-	}
-	return d.guard.SetSecret(ctx, secret)
 }
 
 // restart ends this life for the next one.

@@ -275,7 +275,7 @@ func TestKeysSayEverything(t *testing.T) {
 		if k.Group || strings.Contains(k.Path, "[]") || strings.Contains(k.Path, "*") {
 			continue
 		}
-		src := Source{Getenv: env("GATEWAY_TOKEN", "a-long-secret-1", "GATEWAY_PASSWORD", "a-long-secret-2", "MODEL_API_KEY", "k")}
+		src := Source{Getenv: env("GATEWAY_TOKEN", "a-long-secret-1", "GATEWAY_PASSWORD", "a-long-secret-2", "MODEL_API_KEY", "k", "PROXY_SECRET", "a-long-enough-secret-3")}
 		d := Compile(src, []byte(k.Snippet()))
 		for _, issue := range d.Issues {
 			require.NotEqual(t, k.Path, issue.Path, "the example %s: %s", k.Snippet(), issue)

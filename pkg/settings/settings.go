@@ -115,7 +115,7 @@ type TrustedProxy struct {
 // comes from there without it is an ordinary connection that is never local.
 type ProxySecret struct {
 	Header string `json:"header" jsonschema:"default=X-Coderclaw-Proxy-Secret" jsonschema_description:"The header that carries the secret. The proxy must overwrite what it receives under this name."`
-	Secret Secret `json:"secret" env:"CODERCLAW_PROXY_SECRET" example:"${PROXY_SECRET_OF_32_LETTERS}" jsonschema:"minLength=16" jsonschema_description:"The secret; another one than the gateway's. CODERCLAW_PROXY_SECRET overrides it."`
+	Secret Secret `json:"secret" env:"CODERCLAW_PROXY_SECRET" example:"${PROXY_SECRET}" jsonschema:"minLength=16" jsonschema_description:"The secret; another one than the gateway's. CODERCLAW_PROXY_SECRET overrides it."`
 	File   string `json:"file" example:"/run/secrets/proxy" jsonschema_description:"A file that holds the secret instead."`
 }
 

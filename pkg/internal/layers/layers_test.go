@@ -74,7 +74,6 @@ var doors = map[string][]string{
 	"github.com/coder/websocket":        {"pkg/gateway", "pkg/client", "pkg/conformance"},
 	"github.com/urfave/cli/v2":          {"pkg/cli"},
 	"github.com/invopop/jsonschema":     {"pkg/settings"},
-	"github.com/fsnotify/fsnotify":      {"pkg/settings"},
 	"github.com/sashabaranov/go-openai": {"pkg/agent/openai"},
 	"github.com/DeRuina/timberjack":     {"pkg/internal/logfile"},
 	"github.com/google/uuid":            {"pkg/gateway", "pkg/session", "pkg/client", "pkg/cli", "pkg/identity", "pkg/turn", "pkg/task/durable"},
