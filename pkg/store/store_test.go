@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child sleeps for a second at its end
 	code := m.Run()
 	if code == 0 {
 		if left := leaked(); left != "" {

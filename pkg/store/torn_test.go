@@ -145,7 +145,7 @@ func commits() int {
 	if os.Getenv("SOAK") != "" {
 		return 24
 	}
-	return 5
+	return 3
 }
 
 func place(t *testing.T, image []byte) string {
@@ -245,7 +245,14 @@ func child() store.Verify { return store.Child(os.Args[0], "check-child") }
 func TestDamagedDatabaseIsMendedThroughTheChild(t *testing.T) {
 	h := record(t, 4)
 	last := len(h.images) - 1
-	lost := mix(h.images[last-1], h.images[last], true, func(int) bool { return false }, nil)
+	var lost []byte // a meta page whose data never arrived, and it shows
+	for i := last; i > 0; i-- {
+		lost = mix(h.images[i-1], h.images[i], true, func(int) bool { return false }, nil)
+		if r := store.CheckFile(filepath.Join(place(t, lost), store.FileName), nil); !r.Sound() {
+			last = i
+			break
+		}
+	}
 	t.Run("by its last transaction", func(t *testing.T) {
 		var log bytes.Buffer
 		got, err := count(t, place(t, lost), child(), &log)
@@ -321,9 +328,7 @@ func TestCheckOfACutOffFile(t *testing.T) {
 	h := record(t, 1)
 	image := h.images[len(h.images)-1]
 	for _, n := range []int{0, 100, pages, 2 * pages, len(image) / 2, len(image) - pages} {
-		dir := place(t, image[:n])
-		r, err := child()(t.Context(), filepath.Join(dir, store.FileName))
-		require.NoError(t, err)
+		r := store.CheckFile(filepath.Join(place(t, image[:n]), store.FileName), nil)
 		require.False(t, r.Sound(), "%d bytes", n)
 	}
 }

@@ -19,7 +19,8 @@ import (
 const (
 	// checkTimeMin and checkBytesPerSecond give a check its time when the caller
 	// gives it none. A check that needs longer than this is stuck.
-	checkTimeMin        = 10 * time.Second
+	// It is long because a machine that comes back from a power cut is busy.
+	checkTimeMin        = time.Minute
 	checkBytesPerSecond = 8 << 20
 	// faultsMax bounds the faults a report names; all are counted.
 	faultsMax      = 20
