@@ -24,9 +24,10 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, presence PresenceService, sessions SessionsService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, backup BackupService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, presence PresenceService, sessions SessionsService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
+	MountBackup(r, backup)
 	MountChat(r, chat)
 	MountDevice(r, device)
 	MountHealth(r, health)
@@ -43,6 +44,8 @@ func Methods() []wire.MethodInfo {
 		MethodAgentIdentityGet.MethodInfo,
 		MethodAgentWait.MethodInfo,
 		MethodAgentsList.MethodInfo,
+		MethodBackupCheck.MethodInfo,
+		MethodBackupCreate.MethodInfo,
 		MethodChatAbort.MethodInfo,
 		MethodChatHistory.MethodInfo,
 		MethodChatInject.MethodInfo,
@@ -119,6 +122,10 @@ func Definitions() []string {
 		"AgentsListParams",
 		"AgentsListResult",
 		"AuthMode",
+		"BackupCheckParams",
+		"BackupCheckResult",
+		"BackupCreateParams",
+		"BackupCreateResult",
 		"ChatAbortMark",
 		"ChatAbortOrigin",
 		"ChatAbortParams",
@@ -304,6 +311,14 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeAgentsListResult(raw)
 	case "AuthMode":
 		_, err = DecodeAuthMode(raw)
+	case "BackupCheckParams":
+		_, err = DecodeBackupCheckParams(raw)
+	case "BackupCheckResult":
+		_, err = DecodeBackupCheckResult(raw)
+	case "BackupCreateParams":
+		_, err = DecodeBackupCreateParams(raw)
+	case "BackupCreateResult":
+		_, err = DecodeBackupCreateResult(raw)
 	case "ChatAbortMark":
 		_, err = DecodeChatAbortMark(raw)
 	case "ChatAbortOrigin":
@@ -609,6 +624,14 @@ func rule(def string) *wire.Rule {
 		return &ruleAgentsListResult
 	case "AuthMode":
 		return &ruleAuthMode
+	case "BackupCheckParams":
+		return &ruleBackupCheckParams
+	case "BackupCheckResult":
+		return &ruleBackupCheckResult
+	case "BackupCreateParams":
+		return &ruleBackupCreateParams
+	case "BackupCreateResult":
+		return &ruleBackupCreateResult
 	case "ChatAbortMark":
 		return &ruleChatAbortMark
 	case "ChatAbortOrigin":

@@ -11,6 +11,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent/openai"
 	agentsvc "github.com/coderclaw/gateway/pkg/service/agent"
 	"github.com/coderclaw/gateway/pkg/service/agents"
+	"github.com/coderclaw/gateway/pkg/service/backup"
 	"github.com/coderclaw/gateway/pkg/service/chat"
 	"github.com/coderclaw/gateway/pkg/service/device"
 	"github.com/coderclaw/gateway/pkg/service/health"
@@ -107,6 +108,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	protocol.Mount(d.gateway,
 		agentService,
 		agentsService,
+		backup.New(d.keeper()),
 		chatService,
 		deviceService,
 		d.health,

@@ -125,3 +125,6 @@ func putVersion(tx *bolt.Tx, version int) error {
 	}
 	return meta.Put(metaVersion, fmt.Append(nil, version))
 }
+
+// SchemaVersion returns the newest schema version that this build reads.
+func SchemaVersion() int { return len(migrations()) + 1 }

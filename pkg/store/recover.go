@@ -52,7 +52,7 @@ func (d *DB) openChecked(verify Verify) error {
 		}
 		d.log.Warn("database cannot be opened although it was closed in order; checking it", "path", d.path, "err", err)
 	} else {
-		d.log.Warn("database was not closed in order; checking it before it is opened", "path", d.path, "bytes", info.Size())
+		d.log.Warn("database was not closed in order, or has changed since; checking it before it is opened", "path", d.path, "bytes", info.Size())
 	}
 	if err := d.mend(verify); err != nil {
 		return err

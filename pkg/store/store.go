@@ -126,6 +126,11 @@ func Open(o Options) (_ *DB, err error) {
 			d.release()
 		}
 	}()
+	if replacing(o.Dir) {
+		if err := finishReplace(o.Dir); err != nil {
+			return nil, err
+		}
+	}
 	if err := d.openChecked(o.Verify); err != nil {
 		return nil, err
 	}

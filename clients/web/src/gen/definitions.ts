@@ -3,6 +3,7 @@
 import type { Codec } from "../wire/codec.js";
 import * as agent from "./agent.js";
 import * as agents from "./agents.js";
+import * as backup from "./backup.js";
 import * as chat from "./chat.js";
 import * as device from "./device.js";
 import * as frames from "./frames.js";
@@ -19,6 +20,7 @@ import * as sessions from "./sessions.js";
 export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...agent,
   ...agents,
+  ...backup,
   ...chat,
   ...device,
   ...frames,

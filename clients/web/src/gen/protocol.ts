@@ -3,6 +3,7 @@
 import type { Codec } from "../wire/codec.js";
 import { AgentAccepted, AgentEvent, AgentIdentityParams, AgentIdentityResult, AgentParams, AgentResult, AgentWaitParams, AgentWaitResult } from "./agent.js";
 import { AgentsListParams, AgentsListResult } from "./agents.js";
+import { BackupCheckParams, BackupCheckResult, BackupCreateParams, BackupCreateResult } from "./backup.js";
 import { ChatAbortParams, ChatAbortResult, ChatEvent, ChatHistoryParams, ChatHistoryResult, ChatInjectParams, ChatInjectResult, ChatSendParams, ChatSendResult } from "./chat.js";
 import { DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult, DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult, DevicePairRequestedEvent, DevicePairResolvedEvent, DeviceTokenRevokeParams, DeviceTokenRevokeResult, DeviceTokenRotateParams, DeviceTokenRotateResult } from "./device.js";
 import { ConnectChallengeEvent, ConnectParams, HelloOk, ShutdownEvent, TickEvent } from "./frames.js";
@@ -25,6 +26,10 @@ export interface Methods {
   readonly "agent.wait": { readonly params: AgentWaitParams; readonly result: AgentWaitResult };
   /** The agents, with the default one and the main session's name. */
   readonly "agents.list": { readonly params: AgentsListParams; readonly result: AgentsListResult };
+  /** Checks the database in a copy that is not kept. */
+  readonly "backup.check": { readonly params: BackupCheckParams; readonly result: BackupCheckResult };
+  /** Writes a copy of the database on the gateway's host, checks it, and says where it is. */
+  readonly "backup.create": { readonly params: BackupCreateParams; readonly result: BackupCreateResult };
   /** Aborts one run, or all runs of a conversation. */
   readonly "chat.abort": { readonly params: ChatAbortParams; readonly result: ChatAbortResult };
   /** The end of a conversation, fit for a screen. */
@@ -118,6 +123,8 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "agent.identity.get": { params: AgentIdentityParams, result: AgentIdentityResult, role: "operator", scope: "operator.read", idempotent: false },
   "agent.wait": { params: AgentWaitParams, result: AgentWaitResult, role: "operator", scope: "operator.write", idempotent: false },
   "agents.list": { params: AgentsListParams, result: AgentsListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "backup.check": { params: BackupCheckParams, result: BackupCheckResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "backup.create": { params: BackupCreateParams, result: BackupCreateResult, role: "operator", scope: "operator.admin", idempotent: false },
   "chat.abort": { params: ChatAbortParams, result: ChatAbortResult, role: "operator", scope: "operator.write", idempotent: false },
   "chat.history": { params: ChatHistoryParams, result: ChatHistoryResult, role: "operator", scope: "operator.read", idempotent: false },
   "chat.inject": { params: ChatInjectParams, result: ChatInjectResult, role: "operator", scope: "operator.admin", idempotent: false },
