@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -53,13 +52,7 @@ func (a *App) dbCommand() *cli.Command {
 const checkChildCommand = "check-child"
 
 // verifier checks database files in a child that runs this very program.
-func verifier() store.Verify {
-	program, err := os.Executable()
-	if err != nil {
-		program = os.Args[0]
-	}
-	return store.Child(program, "db", checkChildCommand)
-}
+func verifier() store.Verify { return store.Self("db", checkChildCommand) }
 
 // storeLog tells a person what opening the store has found out.
 func storeLog() *slog.Logger {
@@ -216,5 +209,5 @@ func size(n int64) string {
 	case n < unit*unit*unit:
 		return fmt.Sprintf("%.1f MiB", float64(n)/(unit*unit))
 	}
-	return strings.TrimSuffix(fmt.Sprintf("%.1f GiB", float64(n)/(unit*unit*unit)), ".0")
+	return fmt.Sprintf("%.1f GiB", float64(n)/(unit*unit*unit))
 }

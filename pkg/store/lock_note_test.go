@@ -137,3 +137,21 @@ func TestKeeperLeavesRoomOnTheDisk(t *testing.T) {
 	_, _, err := k.Create(t.Context(), ReasonDaily)
 	require.ErrorIs(t, err, ErrNoRoom)
 }
+
+// A migration without a way back does not begin.
+func TestSnapshotThatIsDamagedStopsTheMigration(t *testing.T) {
+	dir := t.TempDir()
+	openAt(t, dir, put("one", "a", "1"))
+	bad := func(_ context.Context, path string) (r Report, _ error) {
+		if filepath.Base(path) == "gateway.db.before-v3" {
+			r.fault("page 9 is torn")
+		}
+		return r, nil
+	}
+	steps := []migration{put("one", "a", "1"), put("two", "a", "2")}
+	_, err := Open(Options{Dir: dir, Verify: bad, migrations: steps})
+	require.ErrorContains(t, err, "page 9 is torn")
+	d, err := Open(Options{Dir: dir, migrations: steps[:1]})
+	require.NoError(t, err, "it is still at the old version")
+	require.NoError(t, d.Close())
+}

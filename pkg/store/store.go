@@ -134,7 +134,7 @@ func Open(o Options) (_ *DB, err error) {
 	if err := d.openChecked(o.Verify); err != nil {
 		return nil, err
 	}
-	if err := d.migrate(o.migrations); err != nil {
+	if err := d.migrate(o.migrations, o.Verify); err != nil {
 		return nil, err
 	}
 	if err := d.compact(o.compactBytesMin); err != nil {
@@ -195,6 +195,9 @@ func (d *DB) openBolt() (err error) {
 			return f, nil
 		},
 	})
+	if errors.Is(err, errBoltTimeout) {
+		return fmt.Errorf("open %s: another program reads it, such as coderclaw db check: try again when that is done: %w", d.path, err)
+	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", d.path, err)
 	}

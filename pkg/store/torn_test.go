@@ -160,7 +160,7 @@ func TestEveryLegalCrashImageOpensAtTheOldOrNewState(t *testing.T) {
 	images, repaired := 0, 0
 	for i := 1; i < len(h.images); i++ {
 		old, new := h.images[i-1], h.images[i]
-		for m := range 18 {
+		for m := range 9 {
 			image := mix(old, new, false, func(int) bool { return r.Intn(2) == 0 }, r)
 			want := h.counts[i-1]
 			if m%9 == 0 { // all data, and a torn meta page
@@ -185,7 +185,7 @@ func TestReorderedCrashImagesAreFoundOrMended(t *testing.T) {
 	r := rand.New(rand.NewSource(2))
 	var whole, mended, refused, stale int
 	for i := 1; i < len(h.images); i++ {
-		for range 9 {
+		for range 6 {
 			image := mix(h.images[i-1], h.images[i], true, func(int) bool { return r.Intn(2) == 0 }, nil)
 			dir := place(t, image)
 			var log bytes.Buffer
@@ -240,7 +240,7 @@ func tolerant(t *testing.T, dir string, verify store.Verify, log *bytes.Buffer) 
 }
 
 // child runs this test program as the checking child.
-func child() store.Verify { return store.Child(os.Args[0], "check-child") }
+func child() store.Verify { return store.Self("check-child") }
 
 func TestDamagedDatabaseIsMendedThroughTheChild(t *testing.T) {
 	h := record(t, 4)

@@ -148,11 +148,30 @@ func Child(program string, args ...string) Verify {
 			ctx, cancel = context.WithTimeout(ctx, checkTimeMin+time.Duration(info.Size()/checkBytesPerSecond)*time.Second)
 			defer cancel()
 		}
+		cmd := exec.CommandContext(ctx, program, append(append([]string{}, args...), path)...)
+		if program == selfProgram {
+			cmd.Args[0] = os.Args[0]
+		}
 		began := time.Now()
-		r, err := runCheck(ctx, exec.CommandContext(ctx, program, append(append([]string{}, args...), path)...))
+		r, err := runCheck(ctx, cmd)
 		r.Path, r.Bytes, r.Ms = path, info.Size(), time.Since(began).Milliseconds()
 		return r, err
 	}
+}
+
+// selfProgram is, on Linux, the running program even after an update replaced its file.
+const selfProgram = "/proc/self/exe"
+
+// Self returns Child for the program that runs.
+func Self(args ...string) Verify {
+	if _, err := os.Stat(selfProgram); err == nil {
+		return Child(selfProgram, args...)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		program = os.Args[0]
+	}
+	return Child(program, args...)
 }
 
 // runCheck runs the child and judges its end.
