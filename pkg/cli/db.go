@@ -20,7 +20,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
-	"github.com/coderclaw/gateway/pkg/task"
+	"github.com/coderclaw/gateway/pkg/turn"
 )
 
 // databaseWait is how long a copy of the database may take by default.
@@ -61,7 +61,7 @@ func storeLog() *slog.Logger {
 
 // tables are all buckets of this build.
 func tables() []store.Table {
-	return slices.Concat(audit.Tables(), identity.Tables(), session.Tables(), task.Tables())
+	return slices.Concat(audit.Tables(), identity.Tables(), session.Tables(), turn.Tables())
 }
 
 func (a *App) runCheckChild(c *cli.Context) error {

@@ -1,4 +1,4 @@
-package task
+package turn
 
 import "github.com/coderclaw/gateway/pkg/store"
 
