@@ -44,6 +44,7 @@ const (
 	KindPending  = "pairing request"
 	KindNode     = "node pairing"
 	KindSession  = "session"
+	KindArchive  = "archive"
 	KindConfig   = "config"
 	KindIdentity = "device key"
 )

@@ -106,6 +106,7 @@ func TestImportTakesOverWhatFits(t *testing.T) {
 	require.Equal(t, "new 1 messages", v["session agent:work:main"])
 	require.Equal(t, "new without a transcript, unreadable: spawnDepth", v["session agent:main:whatsapp:group:123@g.us"])
 	require.Contains(t, v["session agent:main:escape"], "skipped its session id is not one")
+	require.Equal(t, "skipped 2 transcripts that no session uses any more", v["archive agents/work/sessions"])
 	require.Contains(t, v["device unread"], "skipped it is unreadable")
 	require.Contains(t, v["node pairing mac-mini"], "skipped")
 	require.Equal(t, "new", v["device key identity/device.json"])

@@ -36,8 +36,33 @@ func (i *importer) sessions(ctx context.Context) error {
 				return err
 			}
 		}
+		i.leftover(dir, stored)
 	}
 	return nil
+}
+
+// leftover counts the transcripts that no session writes to any more: those that the
+// original archived at a reset, and those whose session is gone.
+func (i *importer) leftover(dir string, stored map[string]json.RawMessage) {
+	named := map[string]bool{}
+	for _, raw := range stored {
+		var e struct {
+			SessionID string `json:"sessionId"`
+		}
+		if json.Unmarshal(raw, &e) == nil {
+			named[e.SessionID+".jsonl"] = true
+		}
+	}
+	n := 0
+	files, _ := fs.ReadDir(i.root.FS(), dir) // no folder, no files
+	for _, f := range files {
+		if strings.Contains(f.Name(), ".jsonl") && !named[f.Name()] {
+			n++
+		}
+	}
+	if n > 0 {
+		i.report.add(KindArchive, dir, VerdictSkipped, "%d transcripts that no session uses any more", n)
+	}
 }
 
 func (i *importer) session(ctx context.Context, agent, dir, key string, raw json.RawMessage) error {

@@ -183,6 +183,9 @@ func (k *Keeper) prune(reason string) {
 // List returns the copies, the oldest first.
 func (k *Keeper) List() ([]Copy, error) { return listCopies(k.dir()) }
 
+// Copies returns the copies that are kept in a state directory, the oldest first.
+func Copies(stateDir string) ([]Copy, error) { return listCopies(filepath.Join(stateDir, BackupsDir)) }
+
 // Run takes a copy a day until ctx ends, and returns nil then. A copy that fails is
 // logged and tried again within the hour.
 func (k *Keeper) Run(ctx context.Context) error {
