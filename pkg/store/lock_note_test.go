@@ -16,7 +16,7 @@ type counted struct{ calls int }
 
 func (c *counted) verify(_ context.Context, path string) (Report, error) {
 	c.calls++
-	return CheckFile(path, nil), nil
+	return CheckFile(path, nil)
 }
 
 func TestOnlyAnUncleanStopCostsACheck(t *testing.T) {
@@ -154,4 +154,16 @@ func TestSnapshotThatIsDamagedStopsTheMigration(t *testing.T) {
 	d, err := Open(Options{Dir: dir, migrations: steps[:1]})
 	require.NoError(t, err, "it is still at the old version")
 	require.NoError(t, d.Close())
+}
+
+func TestDatabaseThatIsGoneIsTold(t *testing.T) {
+	dir := t.TempDir()
+	for _, told := range []bool{false, true} {
+		var log strings.Builder
+		d, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		require.NoError(t, err)
+		require.NoError(t, d.Close())
+		require.NoError(t, os.Remove(d.Path()))
+		require.Equal(t, told, strings.Contains(log.String(), "the database that was here is gone"))
+	}
 }

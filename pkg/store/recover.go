@@ -60,11 +60,11 @@ func (d *DB) openChecked(verify Verify) error {
 	return d.openBolt()
 }
 
-// openNew makes a new database, unless there is a damaged one that somebody moved
-// away: who begins anew is told what is gone.
+// openNew makes a new database. Where there was one before, who begins anew is told
+// what is gone.
 func (d *DB) openNew() error {
-	if kept, err := filepath.Glob(d.path + ".corrupt*"); err == nil && len(kept) > 0 {
-		d.log.Warn("beginning with an empty database: paired devices, sessions, transcripts and runs are not in it", "path", d.path, "damaged", kept[len(kept)-1])
+	if d.lock.before.PID != 0 {
+		d.log.Warn("the database that was here is gone; beginning with an empty one, without paired devices, sessions, transcripts and runs", "path", d.path)
 	}
 	return d.openBolt()
 }

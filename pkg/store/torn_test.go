@@ -248,7 +248,7 @@ func TestDamagedDatabaseIsMendedThroughTheChild(t *testing.T) {
 	var lost []byte // a meta page whose data never arrived, and it shows
 	for i := last; i > 0; i-- {
 		lost = mix(h.images[i-1], h.images[i], true, func(int) bool { return false }, nil)
-		if r := store.CheckFile(filepath.Join(place(t, lost), store.FileName), nil); !r.Sound() {
+		if r, err := store.CheckFile(filepath.Join(place(t, lost), store.FileName), nil); err == nil && !r.Sound() {
 			last = i
 			break
 		}
@@ -328,7 +328,8 @@ func TestCheckOfACutOffFile(t *testing.T) {
 	h := record(t, 1)
 	image := h.images[len(h.images)-1]
 	for _, n := range []int{0, 100, pages, 2 * pages, len(image) / 2, len(image) - pages} {
-		r := store.CheckFile(filepath.Join(place(t, image[:n]), store.FileName), nil)
+		r, err := store.CheckFile(filepath.Join(place(t, image[:n]), store.FileName), nil)
+		require.NoError(t, err)
 		require.False(t, r.Sound(), "%d bytes", n)
 	}
 }
@@ -341,6 +342,18 @@ func TestChildVerify(t *testing.T) {
 		require.True(t, r.Clean(), r.Summary())
 		require.Equal(t, 1, r.Version)
 		require.Positive(t, r.Rows())
+	})
+	t.Run("of a file that another has open says nothing of it", func(t *testing.T) {
+		db, err := store.Open(store.Options{Dir: t.TempDir()})
+		require.NoError(t, err)
+		_, err = child()(t.Context(), db.Path())
+		require.ErrorIs(t, err, store.ErrNotChecked)
+		require.ErrorContains(t, err, "another program has")
+		require.NoError(t, db.Close())
+	})
+	t.Run("of what is no file says nothing", func(t *testing.T) {
+		_, err := child()(t.Context(), filepath.Join(t.TempDir(), "missing"))
+		require.ErrorIs(t, err, store.ErrNotChecked)
 	})
 	t.Run("that crashes is a fault of the file", func(t *testing.T) {
 		r, err := store.Child("/bin/sh", "-c", "echo boom >&2; exit 3")(t.Context(), path)
@@ -375,7 +388,8 @@ func TestCheckDecodesTheRowsOfKnownBuckets(t *testing.T) {
 		)
 	}))
 	require.NoError(t, db.Close())
-	r := store.CheckFile(db.Path(), tables())
+	r, err := store.CheckFile(db.Path(), tables())
+	require.NoError(t, err)
 	require.True(t, r.Sound())
 	require.Equal(t, 1, r.BadRowCount)
 	require.Contains(t, r.Summary(), `session.entries "agent:main:bad"`)

@@ -132,7 +132,7 @@ func cut(text string) string {
 // process or keep it busy for ever, so it is for files that are known to be whole
 // and for tests; Child is for all others.
 func Here(tables ...Table) Verify {
-	return func(_ context.Context, path string) (Report, error) { return CheckFile(path, tables), nil }
+	return func(_ context.Context, path string) (Report, error) { return CheckFile(path, tables) }
 }
 
 // Child returns a Verify that runs a program for each check, with the path as its
@@ -199,10 +199,24 @@ func runCheck(ctx context.Context, cmd *exec.Cmd) (Report, error) {
 		r.fault("the check found no end in its time")
 	case err != nil:
 		r.fault("the check crashed: %s", firstLine(errs.String(), err))
-	case json.Unmarshal(out.Bytes(), &r) != nil:
-		return Report{}, fmt.Errorf("%w: the checking program printed no report", ErrNotChecked)
+	default:
+		var told served
+		if json.Unmarshal(out.Bytes(), &told) != nil {
+			return Report{}, fmt.Errorf("%w: the checking program printed no report", ErrNotChecked)
+		}
+		if told.NotChecked != "" {
+			return Report{}, fmt.Errorf("%w: %s", ErrNotChecked, told.NotChecked)
+		}
+		return told.Report, nil
 	}
 	return r, nil
+}
+
+// served is what a checking child prints.
+type served struct {
+	Report Report `json:"report"`
+	// NotChecked says why there is no report.
+	NotChecked string `json:"notChecked,omitempty"`
 }
 
 // firstLine returns what a crashed program said first.
@@ -234,12 +248,18 @@ func ServeCheck(path string, tables []Table, in io.Reader, out io.Writer) error 
 		_, _ = io.Copy(io.Discard, in)
 		os.Exit(1)
 	}()
-	return json.NewEncoder(out).Encode(CheckFile(path, tables))
+	var told served
+	var err error
+	if told.Report, err = CheckFile(path, tables); err != nil {
+		told.NotChecked = strings.TrimPrefix(err.Error(), ErrNotChecked.Error()+": ")
+	}
+	return json.NewEncoder(out).Encode(told)
 }
 
 // CheckFile checks a database file in this process: see Here. Buckets that tables do
-// not name are held to be JSON. It waits two seconds for another owner of the file.
-func CheckFile(path string, tables []Table) (r Report) {
+// not name are held to be JSON. It waits two seconds for another owner of the file;
+// the error is ErrNotChecked when there is one, or when the file cannot be opened.
+func CheckFile(path string, tables []Table) (r Report, err error) {
 	began := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -250,36 +270,33 @@ func CheckFile(path string, tables []Table) (r Report) {
 	// Reading a mapped file that is shorter than it says would end the process.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	r.Path = path
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
 	if err != nil {
-		r.fault("%v", err)
-		return r
+		return r, fmt.Errorf("%w: %w", ErrNotChecked, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return r, fmt.Errorf("%w: %w", ErrNotChecked, err)
 	}
 	r.Bytes = info.Size()
-	if err := walkFile(path); err != nil {
+	if err := walkPages(f); err != nil {
 		r.fault("%v", err)
-		return r
+		return r, nil
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: boltLockTimeout, FreelistType: bolt.FreelistMapType})
+	if errors.Is(err, errBoltTimeout) {
+		return r, fmt.Errorf("%w: another program has %s open", ErrNotChecked, path)
+	}
 	if err != nil {
 		r.fault("open: %v", err)
-		return r
+		return r, nil
 	}
 	defer db.Close()
 	if err := db.View(func(tx *bolt.Tx) error { return r.check(tx, tables) }); err != nil {
 		r.fault("%v", err)
 	}
-	return r
-}
-
-// walkFile is walkPages for a path.
-func walkFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return walkPages(f)
+	return r, nil
 }
 
 func (r *Report) check(tx *bolt.Tx, tables []Table) error {

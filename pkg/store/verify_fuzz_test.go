@@ -44,7 +44,8 @@ func FuzzCheckFile(f *testing.F) {
 		}
 		path := filepath.Join(t.TempDir(), "fuzzed.db")
 		require.NoError(t, os.WriteFile(path, image, 0o600))
-		r := store.CheckFile(path, nil)
+		r, err := store.CheckFile(path, nil)
+		require.NoError(t, err)
 		require.GreaterOrEqual(t, r.FaultCount, len(r.Faults))
 	})
 }
