@@ -75,9 +75,9 @@ func (i *importer) devices(ctx context.Context) error {
 			continue
 		}
 		added, err := i.Guard.Import(ctx, d.imported(id), i.From, !i.Apply)
-		name := id
+		name := id[:min(len(id), 12)]
 		if d.DisplayName != "" {
-			name = d.DisplayName + " " + id[:min(len(id), 12)]
+			name = d.DisplayName + " " + name
 		}
 		switch {
 		case ctx.Err() != nil:

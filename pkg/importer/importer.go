@@ -264,7 +264,7 @@ func unreadable(err error) string {
 	case errors.As(err, &syntax):
 		return fmt.Sprintf("it is not JSON at byte %d", syntax.Offset)
 	case errors.As(err, &kind):
-		return fmt.Sprintf("%s is a %s at byte %d", kind.Field, kind.Value, kind.Offset)
+		return fmt.Sprintf("it is of the wrong kind (%s) at byte %d", kind.Value, kind.Offset)
 	}
 	return err.Error()
 }
