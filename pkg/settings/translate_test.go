@@ -28,7 +28,7 @@ func TestTranslate(t *testing.T) {
 		"a variable is not a value":    {raw: `{gateway: {auth: {token: "${TOKEN}"}}}`, refused: []string{"gateway.auth.token"}},
 		"a value of another type":      {raw: `{gateway: {port: "many"}}`, refused: []string{"gateway.port"}},
 		"a value where a group stands": {raw: `{gateway: 7}`, refused: []string{"gateway"}},
-		"unknown keys and groups":      {raw: `{channels: {x: {token: "a"}}, gateway: {mode: "local", reload: {mode: "hot"}}}`, unknown: []string{"channels", "gateway.mode", "gateway.reload"}},
+		"unknown keys and groups":      {raw: `{retired: {x: {token: "a"}}, gateway: {retired: "local", gone: {mode: "hot"}}}`, unknown: []string{"retired", "gateway.retired", "gateway.gone"}},
 		"nothing":                      {raw: `{}`},
 	} {
 		t.Run(name, func(t *testing.T) {
