@@ -24,6 +24,11 @@ func (a *App) ask(c *cli.Context, fn func(ctx context.Context, conn *client.Conn
 	if err := noArgs(c); err != nil {
 		return err
 	}
+	return a.connected(c, fn)
+}
+
+// connected is ask for a command that takes arguments.
+func (a *App) connected(c *cli.Context, fn func(ctx context.Context, conn *client.Conn) error) error {
 	limit, err := timeout(c, askTimeout)
 	if err != nil {
 		return err
@@ -80,6 +85,9 @@ func (a *App) keep(ctx context.Context, c *cli.Context, change func(*client.Opti
 		return err
 	}
 	change(&o)
+	if err := a.introduce(ctx, o, t); err != nil {
+		return err
+	}
 	wished := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

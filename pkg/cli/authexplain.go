@@ -46,18 +46,20 @@ type authFacts struct {
 	ConfigError string `json:"configError,omitempty"`
 	URL         string `json:"url"`
 	// Local says that the gateway of this state directory is meant.
-	Local   bool         `json:"local"`
-	Running bool         `json:"running"`
-	PID     int          `json:"pid,omitempty"`
-	Port    int          `json:"port,omitempty"`
-	SinceMs int64        `json:"sinceMs,omitempty"`
-	Mode    string       `json:"mode,omitempty"`
-	Secrets []secretFact `json:"secrets"`
-	Device  deviceFact   `json:"device"`
-	Tokens  []tokenFact  `json:"deviceTokens"`
-	Scopes  scopeFacts   `json:"scopes"`
-	Connect connectFact  `json:"connect"`
-	Remedy  remedy       `json:"remedy"`
+	Local bool `json:"local"`
+	// Certificate says what a wss:// gateway's certificate is held to.
+	Certificate *pinFact     `json:"certificate,omitempty"`
+	Running     bool         `json:"running"`
+	PID         int          `json:"pid,omitempty"`
+	Port        int          `json:"port,omitempty"`
+	SinceMs     int64        `json:"sinceMs,omitempty"`
+	Mode        string       `json:"mode,omitempty"`
+	Secrets     []secretFact `json:"secrets"`
+	Device      deviceFact   `json:"device"`
+	Tokens      []tokenFact  `json:"deviceTokens"`
+	Scopes      scopeFacts   `json:"scopes"`
+	Connect     connectFact  `json:"connect"`
+	Remedy      remedy       `json:"remedy"`
 }
 
 // secretFact is one place that a shared secret comes from.
@@ -153,7 +155,7 @@ func (a *App) authFacts(ctx context.Context, c *cli.Context) (*authFacts, error)
 	if errors.As(err, &usage) {
 		return nil, err
 	}
-	f.URL, f.StateDir, f.Local = t.url, t.stateDir, t.local
+	f.URL, f.StateDir, f.Local, f.Certificate = t.url, t.stateDir, t.local, t.pinFact()
 	_, f.ConfigPath = settings.Paths(a.getenv(c))
 	o, held := lockOwner(t.stateDir)
 	if f.Running = held && o.Port > 0; f.Running {
@@ -449,7 +451,7 @@ func (a *App) printAuth(f *authFacts) error {
 		paired = map[bool]string{true: "yes", false: "no"}[*f.Device.Paired]
 	}
 	if err := a.out.facts(
-		[2]string{"gateway", gateway}, [2]string{"url", f.URL}, [2]string{"state", f.StateDir}, [2]string{"config", f.ConfigPath},
+		[2]string{"gateway", gateway}, [2]string{"url", f.URL}, [2]string{"certificate", f.Certificate.line()}, [2]string{"state", f.StateDir}, [2]string{"config", f.ConfigPath},
 		[2]string{"config is wrong", f.ConfigError}, [2]string{"mode", f.Mode}, [2]string{"device", device}, [2]string{"key", f.Device.KeyFile},
 		[2]string{"paired", paired}, [2]string{"waiting requests", strings.Join(f.Device.Requests, ", ")},
 		[2]string{"scopes needed", strings.Join(f.Scopes.Needed, ", ")}, [2]string{"scopes held", heldLine(f.Scopes)},

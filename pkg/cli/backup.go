@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/certificate"
 	"github.com/coderclaw/gateway/pkg/internal/bundle"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
@@ -38,7 +39,10 @@ func (a *App) backupCommand() *cli.Command {
 // packedFiles are the files of a state directory that a backup holds besides the
 // database, and that restore accepts.
 func packedFiles() []string {
-	return []string{configName, settings.TokenFileName, "identity/device.json", "identity/device-auth.json"}
+	return []string{
+		configName, settings.TokenFileName, "identity/device.json", "identity/device-auth.json", "identity/known_gateways.json",
+		"tls/" + certificate.FileName, // without its key, clients that pinned it would have to pin anew
+	}
 }
 
 // configName is what the config is called in a backup, wherever it lies.

@@ -2,7 +2,7 @@
 // which asks a running gateway through package client and prints the answer for
 // a person, or as JSON for a program. Only gateway runs something itself, through
 // the function that Config hands in, and schema, explain, version and completion need
-// no gateway at all. devices, audit, auth and doctor also work where no gateway runs, on
+// no gateway at all. devices, audit, auth, tls and doctor also work where no gateway runs, on
 // its state directory: see devices_desk.go for how they choose.
 //
 // The package keeps no state of its own beyond the device identity that package
@@ -115,7 +115,8 @@ Commands on the gateway's machine need no flag: they find its port and its token
 state directory. To reach another one: coderclaw --url wss://host --token SECRET status
 
 Environment: CODERCLAW_STATE_DIR, CODERCLAW_CONFIG_PATH, CODERCLAW_GATEWAY_PORT,
-CODERCLAW_GATEWAY_TOKEN, CODERCLAW_GATEWAY_PASSWORD; NO_COLOR turns colours off.
+CODERCLAW_GATEWAY_TOKEN, CODERCLAW_GATEWAY_PASSWORD, CODERCLAW_GATEWAY_TLS_FINGERPRINT;
+NO_COLOR turns colours off.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no connection to a gateway,
 4 refused or not authorised, 130 interrupted.`
@@ -142,6 +143,7 @@ func (a *App) build() *cli.App {
 			a.chatCommand(),
 			a.historyCommand(),
 			a.sessionsCommand(),
+			a.agentsCommand(),
 			a.healthCommand(),
 			a.statusCommand(),
 			a.presenceCommand(),
@@ -150,6 +152,7 @@ func (a *App) build() *cli.App {
 			a.devicesCommand(),
 			a.auditCommand(),
 			a.authCommand(),
+			a.tlsCommand(),
 			a.doctorCommand(),
 			a.backupCommand(),
 			a.restoreCommand(),

@@ -30,6 +30,7 @@ func (a *Conformance) recordCommand() *cli.Command {
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:0", Usage: "`ADDRESS` to listen on"},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` to write to; it must not hold a recording yet"},
 			&cli.StringFlag{Name: "token", Usage: "the gateway's `SECRET` (default: CODERCLAW_GATEWAY_TOKEN)"},
+			pinFlag(),
 			&cli.StringFlag{Name: "password", Usage: "the gateway's `SECRET`, when it knows its clients by a password (default: CODERCLAW_GATEWAY_PASSWORD)"},
 		},
 		Action: a.runRecord,
@@ -44,8 +45,12 @@ func (a *Conformance) runRecord(c *cli.Context) error {
 	if c.String("out") == "" {
 		return usagef("conformance record needs --out DIR; see: conformance record --help")
 	}
+	pinned, err := a.pinned(c, url)
+	if err != nil {
+		return err
+	}
 	recorder, err := conformance.NewRecorder(conformance.RecorderConfig{
-		Upstream: url, Dir: c.String("out"),
+		Upstream: url, HTTPClient: pinned, Dir: c.String("out"),
 		Token: a.secret(c, "token", "CODERCLAW_GATEWAY_TOKEN"), Password: a.secret(c, "password", "CODERCLAW_GATEWAY_PASSWORD"),
 		Written: func(name string, frames int) { a.out.note("%s: %s", name, count(int64(frames), "frame", "frames")) },
 	})

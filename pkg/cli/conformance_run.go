@@ -30,6 +30,7 @@ What our own gateway refuses on purpose is excepted; for another one use
 Examples:
    conformance run ws://127.0.0.1:18789 --token SECRET --offers llm
    conformance run wss://gateway.example:443 --token SECRET --only 'chat/*' --json
+   conformance run wss://192.168.1.2:18789 --token SECRET --tls-fingerprint SHA256
    conformance run ws://127.0.0.1:18789 --token SECRET --frames my-recordings`
 
 func (a *Conformance) runCommand() *cli.Command {
@@ -41,7 +42,7 @@ func (a *Conformance) runCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "token", Usage: "the gateway's `SECRET` (default: CODERCLAW_GATEWAY_TOKEN)"},
 			&cli.StringFlag{Name: "password", Usage: "the gateway's `SECRET`, when it knows its clients by a password (default: CODERCLAW_GATEWAY_PASSWORD)"},
-			conversationsFlag(), framesFlag(), onlyFlag(),
+			pinFlag(), conversationsFlag(), framesFlag(), onlyFlag(),
 			&cli.StringFlag{Name: "exceptions", Usage: "`FILE` in the form of EXCEPTIONS.md, or none (default: the one beside the recordings)"},
 			&cli.StringSliceFlag{Name: "offers", Usage: "what the gateway has of the needs of conversations: `NEED` is llm, trusted-proxy, rate-limit or insecure-auth; may be repeated"},
 			&cli.StringFlag{Name: "remote-url", Usage: "`URL` of the same gateway that is not loopback"},
@@ -59,8 +60,12 @@ func (a *Conformance) runRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	pinned, err := a.pinned(c, url)
+	if err != nil {
+		return err
+	}
 	target := conformance.Target{
-		URL: url, RemoteURL: c.String("remote-url"), Offers: c.StringSlice("offers"), Patience: c.Duration("patience"),
+		HTTPClient: pinned, URL: url, RemoteURL: c.String("remote-url"), Offers: c.StringSlice("offers"), Patience: c.Duration("patience"),
 		Token: a.secret(c, "token", "CODERCLAW_GATEWAY_TOKEN"), Password: a.secret(c, "password", "CODERCLAW_GATEWAY_PASSWORD"),
 	}
 	if c.IsSet("token") {

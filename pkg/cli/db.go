@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/agents"
 	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/client"
 	"github.com/coderclaw/gateway/pkg/identity"
@@ -61,7 +62,7 @@ func storeLog() *slog.Logger {
 
 // tables are all buckets of this build.
 func tables() []store.Table {
-	return slices.Concat(audit.Tables(), identity.Tables(), session.Tables(), turn.Tables())
+	return slices.Concat(agents.Tables(), audit.Tables(), identity.Tables(), session.Tables(), turn.Tables())
 }
 
 func (a *App) runCheckChild(c *cli.Context) error {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/coderclaw/gateway/pkg/client"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
 )
@@ -54,8 +55,8 @@ type finding struct {
 	Fix string `json:"fix,omitempty"`
 }
 
-const doctorHelp = `Looks at the state directory, its files and secrets, the config, the port, the clock, the
-disk and the backups of this machine, and sends no secret. The gateway may run or not. Each line is
+const doctorHelp = `Looks at the state directory, its files and secrets, the config, the port, the certificate, the
+clock, the disk and the backups of this machine, and sends no secret. The gateway may run or not. Each line is
 ok, warn or fail and says what to do; the exit code is 1 if anything fails.`
 
 func (a *App) doctorCommand() *cli.Command {
@@ -77,7 +78,7 @@ func (a *App) runDoctor(c *cli.Context) error {
 	d := newDoctor(a.getenv(c))
 	var found []finding
 	for _, check := range []func(context.Context) []finding{
-		d.checkDir, d.checkFiles, d.checkConfig, d.checkSecret, d.checkOwner, d.checkPort, d.checkBind, d.checkProxies, d.checkTailscale, d.checkLegacy, d.checkClock, d.checkDisk, d.checkBackups,
+		d.checkDir, d.checkFiles, d.checkConfig, d.checkSecret, d.checkOwner, d.checkPort, d.checkBind, d.checkCertificate, d.checkProxies, d.checkTailscale, d.checkLegacy, d.checkClock, d.checkDisk, d.checkBackups,
 	} {
 		found = append(found, check(c.Context)...)
 	}
@@ -159,7 +160,7 @@ func mine(info fs.FileInfo) bool {
 }
 
 // checkFiles looks for files that others may read or that belong to somebody else.
-// The agent's folder is left out: what lies there is the user's.
+// The agents' folders are left out: what lies there is the user's.
 func (d *doctor) checkFiles(context.Context) []finding {
 	const check = "files"
 	var open, foreign []string
@@ -172,7 +173,7 @@ func (d *doctor) checkFiles(context.Context) []finding {
 			return filepath.SkipAll
 		case err != nil:
 			return nil // it went away meanwhile
-		case entry.IsDir() && entry.Name() == "workspace":
+		case entry.IsDir() && strings.HasPrefix(entry.Name(), "workspace"):
 			return filepath.SkipDir
 		}
 		info, err := entry.Info()
@@ -357,8 +358,8 @@ func (d *doctor) checkBind(context.Context) []finding {
 		if addr.Addr().IsLoopback() {
 			continue
 		}
-		if g.TLS.AllowPlaintextLan {
-			return one(check, levelWarn, "set gateway.bind to \"loopback\" and come in through a tunnel: ssh -L 18789:127.0.0.1:"+strconv.Itoa(g.Port)+" HOST",
+		if g.TLS.AllowPlaintextLan && !g.TLS.Enabled {
+			return one(check, levelWarn, "set gateway.tls.enabled to true; or gateway.bind to \"loopback\", and come in through a tunnel: ssh -L 18789:127.0.0.1:"+strconv.Itoa(g.Port)+" HOST",
 				"%s: whoever can watch the network may read the secret and every message (gateway.tls.allowPlaintextLan)", addr.Addr())
 		}
 		return one(check, levelOK, "", "%s: other machines reach it", addr.Addr())
@@ -386,7 +387,7 @@ func (d *doctor) checkClock(ctx context.Context) []finding {
 		return one(check, skewLevel(ahead), fix, "%s was written %s in the future: the clock was or is wrong", where, span(ahead))
 	}
 	if d.held && d.owner.Port > 0 {
-		if skew, ok := gatewaySkew(ctx, d.hostPort()); ok && skew.Abs() > skewNoted {
+		if skew, ok := d.gatewaySkew(ctx); ok && skew.Abs() > skewNoted {
 			return one(check, skewLevel(skew.Abs()), fix, "the gateway's clock differs by %s", span(skew.Abs()))
 		}
 	}
@@ -400,17 +401,24 @@ func skewLevel(skew time.Duration) level {
 	return levelWarn
 }
 
-// gatewaySkew returns how far the clock of an HTTP server is ahead of this one's, to
+// gatewaySkew returns how far the clock of the running gateway is ahead of this one's, to
 // the second.
-func gatewaySkew(ctx context.Context, hostPort string) (time.Duration, bool) {
+func (d *doctor) gatewaySkew(ctx context.Context) (time.Duration, bool) {
 	ctx, cancel := context.WithTimeout(ctx, doctorDialWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+hostPort+"/", nil)
+	scheme := "http://"
+	if d.conf.Gateway.TLS.Enabled {
+		scheme = "https://"
+	}
+	addr, err := client.ParseAddress(scheme + d.hostPort())
 	if err != nil {
 		return 0, false
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	res, err := (&http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(req)
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, scheme+d.hostPort()+"/", nil)
+	if err != nil {
+		return 0, false
+	}
+	res, err := addr.HTTPClient(ownPins(d.dir, d.conf)).Do(req)
 	if err != nil {
 		return 0, false
 	}

@@ -140,6 +140,9 @@ func describe(err error) failure {
 // describeTarget words the ways in which a connection does not come about.
 func describeTarget(f *failure, e *targetError) {
 	var dns *net.DNSError
+	if describeTLS(f, e) {
+		return
+	}
 	switch {
 	case errors.Is(e, client.ErrPlaintext):
 		f.Message = fmt.Sprintf("%s is another machine, and ws:// does not encrypt", e.url)

@@ -18,6 +18,7 @@ const (
 	flagTimeout   = "timeout"
 	flagStateDir  = "state-dir"
 	flagPlaintext = "allow-plaintext"
+	flagPin       = "tls-fingerprint"
 
 	categoryGlobal = "Everywhere:"
 )
@@ -33,6 +34,7 @@ func globalFlags() []cli.Flag {
 		&cli.BoolFlag{Name: flagJSON, DisableDefaultText: true, Category: categoryGlobal, Usage: "print JSON, errors too"},
 		&cli.StringFlag{Name: flagTimeout, Category: categoryGlobal, Usage: "give up after `TIME`, such as 30s or 5m; a plain number is seconds"},
 		&cli.StringFlag{Name: flagStateDir, Category: categoryGlobal, Usage: "state `DIR` (default: CODERCLAW_STATE_DIR, else ~/.coderclaw)"},
+		&cli.StringFlag{Name: flagPin, Category: categoryGlobal, Usage: "the `SHA-256` of the certificate, or of its key, that a wss:// gateway must show (default: CODERCLAW_GATEWAY_TLS_FINGERPRINT, the config, what was confirmed before)"},
 		&cli.BoolFlag{Name: flagPlaintext, DisableDefaultText: true, Category: categoryGlobal, Usage: "allow ws:// to another machine; the token and everything said can then be read on the way"},
 	}
 }

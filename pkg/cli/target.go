@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -23,6 +24,8 @@ type target struct {
 	stateDir string
 	// local reports whether it is the gateway of this state directory.
 	local bool
+	// pins are the certificates that a wss:// gateway may show.
+	pins client.Pins
 }
 
 // targetError says that no connection to the target came about.
@@ -38,17 +41,16 @@ func (e *targetError) Unwrap() error { return e.err }
 // config, else the state directory. The secret of the config or of the state directory goes
 // only to the gateway that they belong to: with --url naming another place it must
 // be given anew (security: a URL override inherits no credentials).
-func (a *App) target(c *cli.Context) (target, error) {
+func (a *App) target(c *cli.Context) (t target, err error) {
 	getenv := a.getenv(c)
 	stateDir, configPath := settings.Paths(getenv)
-	t := target{stateDir: stateDir}
+	t = target{stateDir: stateDir}
 	conf, confErr := settings.Load(settings.Source{Path: configPath, Getenv: getenv})
 	if confErr != nil {
 		conf = settings.Default()
 	}
-	var err error
 	port := localPort(conf, getenv, stateDir)
-	t.url = "ws://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	t.url = localURL(conf.Gateway, port)
 	t.local = true
 	if url, ok := globalString(c, flagURL); ok {
 		addr, err := client.ParseAddress(url)
@@ -57,6 +59,9 @@ func (a *App) target(c *cli.Context) (target, error) {
 		}
 		t.url = addr.String()
 		t.local = addr.Loopback && addr.Port() == strconv.Itoa(port)
+	}
+	if t.pins, err = pinsFor(c, getenv, t, conf, configPath); err != nil {
+		return t, err
 	}
 	if t.secrets, err = a.flagSecrets(c); err != nil || t.secrets.any() {
 		return t, err
@@ -76,6 +81,19 @@ func (a *App) target(c *cli.Context) (target, error) {
 	}
 	t.secrets, err = storedSecrets(conf.Gateway.Auth, configPath, stateDir)
 	return t, err
+}
+
+// localURL returns where the gateway of this machine answers: on loopback, unless it
+// speaks TLS and listens on one other address only.
+func localURL(g settings.Gateway, port int) string {
+	if !g.TLS.Enabled {
+		return "ws://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
+	host := "127.0.0.1"
+	if addr, err := netip.ParseAddr(g.Bind); err == nil && !addr.IsUnspecified() {
+		host = addr.Unmap().String()
+	}
+	return "wss://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // localPort returns the port of this state directory's gateway: what the
@@ -123,6 +141,7 @@ func (a *App) options(c *cli.Context, t target) (client.Options, error) {
 	return client.Options{
 		URL:            t.url,
 		AllowPlaintext: globalBool(c, flagPlaintext),
+		Pins:           t.pins,
 		Token:          t.token,
 		Password:       t.password,
 		Identity:       id,
@@ -147,6 +166,9 @@ func (a *App) dial(ctx context.Context, c *cli.Context, change func(*client.Opti
 	}
 	if change != nil {
 		change(&o)
+	}
+	if err := a.introduce(ctx, o, t); err != nil {
+		return nil, t, err
 	}
 	conn, err := client.Dial(ctx, o)
 	return conn, t, t.wrap(err)

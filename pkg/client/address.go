@@ -60,12 +60,21 @@ func (a Address) String() string { return a.u.String() }
 // with every spelling of loopback as "localhost". A token that one origin issued
 // is shown to no other.
 func (a Address) Origin() string {
-	host, port := strings.ToLower(a.u.Hostname()), a.Port()
+	return a.u.Scheme + "://" + a.HostPort()
+}
+
+// HostPort names the gateway without its scheme, with every spelling of loopback as
+// "localhost".
+func (a Address) HostPort() string {
+	host := strings.TrimSuffix(strings.ToLower(a.u.Hostname()), ".")
 	if a.Loopback {
 		host = "localhost"
 	}
-	return a.u.Scheme + "://" + net.JoinHostPort(host, port)
+	return net.JoinHostPort(host, a.Port())
 }
+
+// Secure reports whether the connection is encrypted: its scheme is wss.
+func (a Address) Secure() bool { return !a.plaintext() }
 
 // Port returns the port, which defaults to 80 or 443 as the scheme says.
 func (a Address) Port() string {

@@ -4,7 +4,8 @@
 // a loss. The CLI, the node host and integration tests stand on it.
 //
 // Dial makes one connection; New and Run keep one alive. Both refuse to show a
-// token to a host that is not this one over an unencrypted connection, and they
+// token to a host that is not this one over an unencrypted connection, or to a
+// gateway whose certificate is neither pinned, known nor vouched for (trust.go), and they
 // never follow a redirect or ask a proxy for a loopback address. The package
 // keeps no cache of what the gateway said and repeats no request by itself: only
 // the caller knows whether a request may be sent twice.
@@ -45,6 +46,8 @@ type Options struct {
 	// AllowPlaintext permits ws:// to another host. The token and everything
 	// said are then readable on the network between.
 	AllowPlaintext bool
+	// Pins say which certificate a wss:// gateway may show.
+	Pins Pins
 	// Token is the shared secret of a gateway in mode token. When it and Password
 	// are empty the device token that this gateway issued earlier is used.
 	Token string
@@ -149,11 +152,14 @@ func (o *Options) check() (Address, error) {
 	if addr.plaintext() && !addr.Loopback && !o.AllowPlaintext {
 		return addr, fmt.Errorf("%w: use wss:// or an SSH tunnel to %s", ErrPlaintext, addr)
 	}
+	if len(o.Pins.Accept) > 0 && addr.plaintext() {
+		return addr, fmt.Errorf("%s cannot be held to a certificate fingerprint: use wss://", addr)
+	}
 	if o.Role == "" {
 		o.Role = protocol.RoleOperator
 	}
 	if o.HTTPClient == nil {
-		o.HTTPClient = addr.httpClient()
+		o.HTTPClient = addr.HTTPClient(o.Pins)
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -58,12 +60,9 @@ func Dial(ctx context.Context, o Options) (*Conn, error) {
 func dial(ctx context.Context, addr Address, o *Options, prev *Conn) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, addr.String(), &websocket.DialOptions{HTTPClient: o.HTTPClient, HTTPHeader: http.Header{}})
+	ws, err := open(ctx, addr, o)
 	if err != nil {
-		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-			return nil, fmt.Errorf("connect to %s: it answers HTTP %s, not as a gateway", addr, resp.Status)
-		}
-		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+		return nil, err
 	}
 	ws.SetReadLimit(frameBytesMax)
 	h := handshake{ws: ws, addr: addr, o: o}
@@ -73,6 +72,46 @@ func dial(ctx context.Context, addr Address, o *Options, prev *Conn) (*Conn, err
 		return nil, err
 	}
 	return newConn(ws, o, hello, prev), nil
+}
+
+// open makes the WebSocket, over TLS when the address says so.
+func open(ctx context.Context, addr Address, o *Options) (*websocket.Conn, error) {
+	ws, resp, err := websocket.Dial(ctx, addr.String(), &websocket.DialOptions{HTTPClient: o.HTTPClient, HTTPHeader: http.Header{}})
+	switch {
+	case err == nil:
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, new(tls.RecordHeaderError)):
+		return nil, fmt.Errorf("connect to %s: %w", addr, ErrSpeaksPlain)
+	case resp == nil || resp.StatusCode == http.StatusSwitchingProtocols:
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	case addr.plaintext() && asksForTLS(resp):
+		return nil, fmt.Errorf("connect to %s: %w", addr, ErrSpeaksTLS)
+	default:
+		return nil, fmt.Errorf("connect to %s: it answers HTTP %s, not as a gateway", addr, resp.Status)
+	}
+	if resp.TLS != nil {
+		if err := addr.verifier(o.Pins).remember(*resp.TLS); err != nil {
+			_ = ws.CloseNow()
+			return nil, err
+		}
+	}
+	return ws, nil
+}
+
+// A URL may have the wrong scheme: ErrSpeaksTLS says that a ws:// URL names a port that
+// speaks TLS, ErrSpeaksPlain that a wss:// URL names one that does not.
+var (
+	ErrSpeaksTLS   = errors.New("the gateway there speaks TLS: use wss://")
+	ErrSpeaksPlain = errors.New("what listens there does not speak TLS: use ws://")
+)
+
+// asksForTLS reports whether a port that speaks TLS has answered a plain request.
+func asksForTLS(resp *http.Response) bool {
+	const answerBytesMax = 512
+	if resp.StatusCode != http.StatusBadRequest || resp.Body == nil {
+		return false
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax))
+	return strings.Contains(string(text), "wss://") || strings.Contains(string(text), "HTTPS server")
 }
 
 // handshake is the part of a connection before hello-ok (spec 3).

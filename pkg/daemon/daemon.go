@@ -23,7 +23,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/agents"
 	"github.com/coderclaw/gateway/pkg/audit"
+	"github.com/coderclaw/gateway/pkg/certificate"
 	"github.com/coderclaw/gateway/pkg/gateway"
 	"github.com/coderclaw/gateway/pkg/identity"
 	"github.com/coderclaw/gateway/pkg/internal/logfile"
@@ -77,12 +79,14 @@ type Daemon struct {
 	audit    *audit.Log
 	sessions *session.Sessions
 	guard    *identity.Guard
+	agents   *agents.Registry
 	runs     *turn.Runs
 	gateway  *gateway.Gateway
 	health   *health.Service
 	presence *presence.Service
 
-	copies *store.Keeper
+	copies      *store.Keeper
+	certificate *certificate.Keeper // nil without TLS
 
 	closers []func() error
 }
@@ -201,13 +205,23 @@ func (d *Daemon) build() error {
 	if err != nil {
 		return err
 	}
+	security, err := d.security()
+	if err != nil {
+		return err
+	}
 	versions := new(wire.StateVersions)
 	d.gateway = gateway.New(gateway.Config{
 		Log: d.log, Guard: d.guard, Observer: observer{d}, Snapshot: d.snapshot, Versions: versions,
-		Version: d.cfg.Version, Host: host, Limits: gateway.Limits{QueueBytes: int64(d.settings.Gateway.MaxBufferedBytes)},
+		Version: d.cfg.Version, Host: host, TLS: security, Limits: gateway.Limits{QueueBytes: int64(d.settings.Gateway.MaxBufferedBytes)},
 	})
 	trust.hub = d.gateway
+	if err := d.openAgents(); err != nil {
+		return err
+	}
 	backend, err := d.backend()
+	if err == nil {
+		backend, err = d.choosing(backend)
+	}
 	if err != nil {
 		return err
 	}
@@ -231,7 +245,13 @@ func (d *Daemon) Addrs() []net.Addr {
 }
 
 // URL returns the WebSocket URL of the first address.
-func (d *Daemon) URL() string { return "ws://" + d.listeners[0].Addr().String() }
+func (d *Daemon) URL() string {
+	scheme := "ws://"
+	if d.settings.Gateway.TLS.Enabled {
+		scheme = "wss://"
+	}
+	return scheme + d.listeners[0].Addr().String()
+}
 
 // Run serves until ctx ends. Then it ends the running turns, or leaves them for the
 // next start when they have said nothing, tells clients that the gateway stops,
@@ -256,6 +276,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.health.RunHeartbeats(serve) })
 	group.Go(func() error { return d.watchStore(serve) })
 	group.Go(func() error { return d.keeper().Run(serve) })
+	group.Go(func() error { return d.keepCertificate(serve) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -325,5 +346,5 @@ func (d *Daemon) snapshot(*wire.Peer) protocol.Snapshot {
 type observer struct{ d *Daemon }
 
 func (o observer) PeerConnected(p *wire.Peer)    { o.d.presence.PeerConnected(p) }
-func (o observer) PeerReady(*wire.Peer)          { o.d.health.Want() }
+func (o observer) PeerReady(p *wire.Peer)        { o.d.health.Want(); o.d.noteNode(p) }
 func (o observer) PeerDisconnected(p *wire.Peer) { o.d.presence.PeerDisconnected(p) }

@@ -133,7 +133,7 @@ func (c *conn) finish() {
 
 // discard frees the socket and what the library holds.
 func (c *conn) discard() {
-	_ = c.socket.Close()
+	hangUp(c.socket, c.out.gaveUp())
 	_ = c.ws.CloseNow()
 	if c.place != nil {
 		c.place.authenticated()
@@ -162,7 +162,7 @@ func (c *conn) awaitHandlers(d time.Duration) {
 // lose the close frame.
 func (c *conn) linger(patience time.Duration) {
 	if c.out.lost {
-		if tcp, ok := c.socket.(interface{ SetLinger(sec int) error }); ok {
+		if tcp, ok := bare(c.socket).(interface{ SetLinger(sec int) error }); ok {
 			_ = tcp.SetLinger(0) // what the kernel holds is not worth its memory
 		}
 		return
@@ -204,11 +204,11 @@ func (c *conn) close(e ending, grace time.Duration, abandon bool) {
 	_ = c.socket.SetReadDeadline(past)
 }
 
-// closeSlow ends the connection because its peer does not read. It gets twice
-// the usual time: before it can see the close frame it must read what the
-// kernel holds.
+// closeSlow ends the connection because its peer does not read. It gets six times
+// the usual time: before it can see the close frame it must read what the kernel
+// holds. That costs a socket; what was queued is given up at once.
 func (c *conn) closeSlow() {
-	c.close(endSlowConsumer, 2*c.g.limits.CloseTimeout, true)
+	c.close(endSlowConsumer, slowPatience*c.g.limits.CloseTimeout, true)
 }
 
 // closedByPeer answers a close frame, or ends the connection for a fault that

@@ -20,6 +20,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,8 +73,8 @@ type Observer interface {
 	PeerDisconnected(p *wire.Peer)
 }
 
-// Config is what a Gateway needs. All fields are required but Limits, Commit
-// and Host.
+// Config is what a Gateway needs. All fields are required but Limits, Commit, Host
+// and TLS.
 type Config struct {
 	Log      *slog.Logger
 	Guard    Guard
@@ -85,7 +86,9 @@ type Config struct {
 	Versions *wire.StateVersions
 	// Version, Commit and Host tell clients who answers.
 	Version, Commit, Host string
-	Limits                Limits
+	// TLS makes the gateway speak TLS, and nothing else, on all listeners.
+	TLS    *tls.Config
+	Limits Limits
 }
 
 // Gateway is the server. It implements wire.Registry (until Run is called),
@@ -190,12 +193,15 @@ func (g *Gateway) Run(ctx context.Context, listeners ...net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytesMax,
 		ErrorLog:          slog.NewLogLogger(g.config.Log.Handler(), slog.LevelDebug),
+		ConnContext:       withArrival,
+		// Nothing but HTTP/1.1, whatever a client offers.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
 	failed := make(chan error, len(listeners))
 	var serving sync.WaitGroup
 	for _, l := range listeners {
 		serving.Go(func() {
-			if err := server.Serve(g.admission.listen(l)); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(g.secured(g.admission.listen(l))); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 		})
@@ -272,11 +278,12 @@ func (g *Gateway) shut(server *http.Server) {
 // ServeHTTP upgrades a WebSocket request on any path and answers the routes for
 // monitoring.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	since := begun(r.Context())
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	if isUpgrade(r.Header) {
-		g.accept(w, r)
+		g.accept(w, r, since)
 		return
 	}
 	g.serveHTTP(w, r)
@@ -285,7 +292,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // accept turns an upgrade request into a connection, which lives on when accept
 // has returned: a fresh goroutine has a small stack, and what the HTTP server
 // holds for this request is freed.
-func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, since time.Time) {
 	if g.state.Load() != stateServing {
 		http.Error(w, errStopping.Error(), http.StatusServiceUnavailable)
 		return
@@ -297,11 +304,13 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	if c.ws, err = upgrade(w, r, c.transport, func(ping []byte) { c.out.answerPing(ping) }); err != nil {
 		return // it has been answered
 	}
-	if a, ok := c.transport.Conn.(*admitted); ok {
-		c.place, c.transport.Conn = a, a.Conn
+	c.place = place(c.transport.Conn)
+	if r.TLS == nil {
+		c.transport.Conn = bare(c.transport.Conn) // so that several frames leave in one system call
 	}
 	c.socket = c.transport.Conn
 	c.out = newOutbox(c.socket, g.limits, &g.queued)
+	c.out.patience(c.closeSlow)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	g.metrics.accepted.Add(1)
 	if !g.hub.add(c) {
@@ -309,7 +318,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	go c.run(&attempt{
-		nonce: uuid.NewString(), remote: addrPort(c.socket.RemoteAddr()), local: addrPort(c.socket.LocalAddr()),
+		since: since, nonce: uuid.NewString(), remote: addrPort(c.socket.RemoteAddr()), local: addrPort(c.socket.LocalAddr()),
 		host: r.Host, header: r.Header, tls: r.TLS != nil,
 	})
 }

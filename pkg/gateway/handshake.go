@@ -18,6 +18,7 @@ import (
 // attempt is what the handshake knows of the upgrade request. It is dropped when
 // the handshake ends.
 type attempt struct {
+	since         time.Time // when the time for the handshake began
 	nonce         string
 	remote, local netip.AddrPort
 	host          string
@@ -31,7 +32,7 @@ type attempt struct {
 // waits. It reports whether the connection may go on.
 func (c *conn) handshake(a *attempt) bool {
 	// One deadline for all of it, whatever the client sends meanwhile.
-	deadline := time.AfterFunc(c.g.limits.HandshakeTimeout, func() { c.refuse("timeout", endHandshakeTimeout) })
+	deadline := time.AfterFunc(time.Until(a.since.Add(c.g.limits.HandshakeTimeout)), func() { c.refuse("timeout", endHandshakeTimeout) })
 	defer deadline.Stop()
 	challenge := protocol.ConnectChallengeEvent{Nonce: a.nonce, Ts: time.Now().UnixMilli()}
 	c.out.push(eventFrame(protocol.EventFrame{

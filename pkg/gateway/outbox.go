@@ -23,10 +23,14 @@ type outbox struct {
 	total *atomic.Int64 // bytes in all queues of the gateway
 	most  int64         // limit of total
 	stall time.Duration
-	wake  chan struct{} // one token: something changed for the writer
-	done  chan struct{} // closed when run has returned
-	lost  bool          // not everything could be written; read after done
-	size  atomic.Int64  // bytes queued or being written
+	// chunkMax is how many bytes are written at once; join copies them together,
+	// because TLS makes a record of each write.
+	chunkMax int
+	join     bool
+	wake     chan struct{} // one token: something changed for the writer
+	done     chan struct{} // closed when run has returned
+	lost     bool          // not everything could be written; read after done
+	size     atomic.Int64  // bytes queued or being written
 
 	mu      sync.Mutex
 	room    sync.Cond // size shrank or the outbox closed
@@ -51,7 +55,7 @@ const (
 func newOutbox(conn net.Conn, l Limits, total *atomic.Int64) *outbox {
 	o := &outbox{
 		conn: conn, limit: l.QueueBytes, total: total, most: l.QueueBytesTotal, stall: l.WriteStall,
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		chunkMax: writeChunkBytes, wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	o.room.L = &o.mu
 	return o
@@ -190,6 +194,16 @@ func (o *outbox) hurry(by time.Time) {
 	if o.closing != nil && by.Before(o.closeBy) {
 		o.closeBy = by
 		_ = o.conn.SetWriteDeadline(by)
+	}
+}
+
+// gaveUp reports whether the writer has ended with something unwritten.
+func (o *outbox) gaveUp() bool {
+	select {
+	case <-o.done:
+		return o.lost
+	default:
+		return false
 	}
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -84,10 +85,14 @@ func (w *writer) write() (int, error) {
 	}
 	var n int64
 	var err error
-	if chunk := w.chunk(); len(chunk) == 1 {
+	switch chunk := w.chunk(); {
+	case len(chunk) == 1:
 		one, oneErr := w.conn.Write(chunk[0])
 		n, err = int64(one), oneErr
-	} else {
+	case w.join:
+		one, oneErr := w.conn.Write(bytes.Join(chunk, nil))
+		n, err = int64(one), oneErr
+	default:
 		n, err = chunk.WriteTo(w.conn)
 	}
 	w.advance(int(n))
@@ -110,14 +115,14 @@ func (w *writer) chunk() net.Buffers {
 	size := 0
 	chunk := make(net.Buffers, 0, min(len(w.frames)+1, writeChunkFrames))
 	for _, f := range w.frames {
-		if len(chunk) == writeChunkFrames || size == writeChunkBytes {
+		if len(chunk) == writeChunkFrames || size == w.chunkMax {
 			return chunk
 		}
-		f = f[:min(len(f), writeChunkBytes-size)]
+		f = f[:min(len(f), w.chunkMax-size)]
 		chunk = append(chunk, f)
 		size += len(f)
 	}
-	if len(w.control) > 0 && len(chunk) < writeChunkFrames && size < writeChunkBytes {
+	if len(w.control) > 0 && len(chunk) < writeChunkFrames && size < w.chunkMax {
 		chunk = append(chunk, w.control)
 	}
 	return chunk

@@ -11,9 +11,9 @@ import (
 // "tcp4" and on v6 with "tcp6", so that the pairs do not collide; of a pair, the
 // v6 address may be missing on a host without IPv6.
 //
-// Beyond loopback the gateway would speak plain text, so that is refused unless a
-// configured proxy on another machine encrypts for it, or
-// gateway.tls.allowPlaintextLan accepts the cost.
+// Beyond loopback plain text is refused: unless the gateway speaks TLS, a configured
+// proxy on another machine has to encrypt for it, or gateway.tls.allowPlaintextLan
+// accepts the cost.
 func (g Gateway) Addrs() ([]netip.AddrPort, error) {
 	var addrs []netip.Addr
 	switch g.Bind {
@@ -28,12 +28,13 @@ func (g Gateway) Addrs() ([]netip.AddrPort, error) {
 		}
 		addrs = []netip.Addr{addr.Unmap()}
 	}
-	plain := g.TLS.AllowPlaintextLan || g.proxyElsewhere()
+	open := g.TLS.Enabled || g.TLS.AllowPlaintextLan || g.proxyElsewhere()
 	out := make([]netip.AddrPort, 0, len(addrs))
 	for _, addr := range addrs {
-		if !addr.IsLoopback() && !plain {
+		if !addr.IsLoopback() && !open {
 			return nil, errors.New("gateway.bind reaches beyond loopback, and the connection would not be encrypted: " +
-				"set gateway.tls.allowPlaintextLan to true to accept that anybody who can watch the network reads the token and every message, " +
+				"set gateway.tls.enabled to true, " +
+				"or gateway.tls.allowPlaintextLan to accept that anybody who can watch the network reads the token and every message, " +
 				"or keep gateway.bind at \"loopback\" and come in through an SSH tunnel or Tailscale")
 		}
 		out = append(out, netip.AddrPortFrom(addr, uint16(g.Port)))

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -92,6 +93,7 @@ func Load(src Source) (*Settings, error) {
 	problems = append(problems, s.applyEnv(getenv, given)...)
 	problems = append(problems, s.applyFlags(src.Flags, given)...)
 	s.resolveBackend(getenv)
+	s.Gateway.TLS.resolvePaths(src.Path, getenv)
 	problems = append(problems, s.check(given)...)
 	if len(problems) > 0 {
 		return nil, fmt.Errorf("settings: %s", strings.Join(problems, "; "))
@@ -210,6 +212,7 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 		bad("%v", err)
 	}
 	problems = append(problems, g.checkAuth(given)...)
+	problems = append(problems, g.TLS.check()...)
 	if g.MaxBufferedBytes < bufferedBytesMin || g.MaxBufferedBytes > bufferedBytesMax {
 		bad("gateway.maxBufferedBytes must be between %d and %d", bufferedBytesMin, bufferedBytesMax)
 	}
@@ -232,6 +235,9 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 	}
 	if u := s.Agent.OpenAI.BaseURL; u != "" && !isBaseURL(u) {
 		bad("agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL without user name, query or fragment")
+	}
+	if f := s.Agent.OpenAI.Fallbacks; len(f) > fallbacksMax || slices.Contains(f, "") {
+		bad("agent.openai.fallbacks must be at most %d names of models", fallbacksMax)
 	}
 	if n := s.Agent.OpenAI.ContextTokens; n < 0 || n > contextTokensMax {
 		bad("agent.openai.contextTokens must be between 0 and %d", contextTokensMax)

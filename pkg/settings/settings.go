@@ -27,6 +27,7 @@ const (
 	bufferedBytesMin    = 64 << 10
 	bufferedBytesMax    = 50 << 20
 	contextTokensMax    = 100_000_000
+	fallbacksMax        = 8
 	BackendBuiltin      = "builtin"
 	BackendOpenAI       = "openai"
 	BindLoopback        = "loopback"
@@ -59,7 +60,7 @@ type Settings struct {
 // Gateway is the part of the settings that the server itself obeys.
 type Gateway struct {
 	Port             int         `json:"port" jsonschema:"minimum=0,maximum=65535,default=18789" jsonschema_description:"TCP port of HTTP and WebSocket; 0 takes a free one."`
-	Bind             string      `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
+	Bind             string      `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs gateway.tls.enabled, a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
 	Auth             Auth        `json:"auth" jsonschema_description:"How clients prove that they may connect."`
 	TrustedProxies   []string    `json:"trustedProxies" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
 	ProxySecret      ProxySecret `json:"proxySecret" jsonschema_description:"What a proxy on this host sends to be told from every other program here. Without it, whatever runs on this host may speak for a loopback address in gateway.trustedProxies."`
@@ -67,6 +68,7 @@ type Gateway struct {
 	ControlUI        ControlUI   `json:"controlUi" jsonschema_description:"Browser access."`
 	Tailscale        Tailscale   `json:"tailscale" jsonschema_description:"The tailscaled of this host, if there is one. It says which tailnet addresses and which MagicDNS name are this host: they count as local and as allowed names."`
 	TLS              TLS         `json:"tls" jsonschema_description:"Encryption in transit."`
+	Remote           Remote      `json:"remote" jsonschema_description:"What the commands of this machine know of a gateway on another one."`
 	MaxBufferedBytes int         `json:"maxBufferedBytes" jsonschema:"minimum=65536,maximum=52428800,default=16777216" jsonschema_description:"Bytes that may wait for one slow client before it is disconnected."`
 }
 
@@ -117,7 +119,16 @@ type Tailscale struct {
 
 // TLS is encryption in transit.
 type TLS struct {
-	AllowPlaintextLan bool `json:"allowPlaintextLan" jsonschema:"default=false" jsonschema_description:"Listen beyond loopback without encryption. Costs: whoever can watch the network reads the token and every message."`
+	Enabled           bool   `json:"enabled" jsonschema:"default=false" jsonschema_description:"Speak TLS, and nothing else, on the gateway's port: https:// and wss://."`
+	AutoGenerate      bool   `json:"autoGenerate" jsonschema:"default=true" jsonschema_description:"Without certPath and keyPath, make a certificate of the gateway's own (tls/gateway.pem in the state directory), which clients pin: coderclaw tls show."`
+	CertPath          string `json:"certPath" jsonschema_description:"PEM file of the certificate, the ones it leans on behind it. It is read anew when it changes. ~ is the home directory; a relative path starts at the config file."`
+	KeyPath           string `json:"keyPath" jsonschema_description:"PEM file of the certificate's private key."`
+	AllowPlaintextLan bool   `json:"allowPlaintextLan" jsonschema:"default=false" jsonschema_description:"Listen beyond loopback without encryption. Costs: whoever can watch the network reads the token and every message."`
+}
+
+// Remote is what clients on this machine know of a gateway elsewhere.
+type Remote struct {
+	TLSFingerprint string `json:"tlsFingerprint" jsonschema_description:"SHA-256 of the certificate, or of its key, that a wss:// gateway on another machine must show: coderclaw tls show prints it there. CODERCLAW_GATEWAY_TLS_FINGERPRINT and --tls-fingerprint override it."`
 }
 
 // Agent is which model answers.
@@ -128,10 +139,11 @@ type Agent struct {
 
 // OpenAI is where an OpenAI-compatible server listens and what to ask of it.
 type OpenAI struct {
-	BaseURL       string `json:"baseUrl" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
-	APIKey        Secret `json:"apiKey" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
-	Model         string `json:"model" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
-	ContextTokens int64  `json:"contextTokens" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
+	BaseURL       string   `json:"baseUrl" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
+	APIKey        Secret   `json:"apiKey" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
+	Model         string   `json:"model" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
+	Fallbacks     []string `json:"fallbacks" jsonschema_description:"Models to ask, in this order, when the model fails before it has said anything. An agent may have its own (agents.update)."`
+	ContextTokens int64    `json:"contextTokens" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
 }
 
 // Default returns the settings of an empty file.
@@ -141,6 +153,7 @@ func Default() *Settings {
 			ProxySecret: ProxySecret{Header: DefaultProxySecretHeader},
 			Port:        DefaultPort, Bind: DefaultBind, MaxBufferedBytes: DefaultMaxBufferedBytes,
 			Auth: Auth{RateLimit: RateLimit{MaxAttempts: DefaultAttemptsMax, WindowMs: DefaultWindowMs, LockoutMs: DefaultLockoutMs}},
+			TLS:  TLS{AutoGenerate: true},
 		},
 	}
 }

@@ -61,10 +61,11 @@ func TestLoadReadsEveryKey(t *testing.T) {
     trustedProxies: ["127.0.0.1", "10.1.2.3/8", "::ffff:192.0.2.9", "2001:db8::1/64"],
     controlUi: { allowedOrigins: ["HTTPS://UI.example.com:8443"] },
     proxySecret: { header: "X-Proof", secret: "0123456789abcdef", file: "" }, tailscale: { socket: "/run/tailscaled.sock" },
-    tls: { allowPlaintextLan: true }, maxBufferedBytes: 52428800,
+    tls: { enabled: true, autoGenerate: false, certPath: "cert.pem", keyPath: "/etc/key.pem", allowPlaintextLan: true },
+    remote: { tlsFingerprint: "AB:CD" }, maxBufferedBytes: 52428800,
   },
   /* the model */
-  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", contextTokens: 8192 } },
+  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", fallbacks: ["n"], contextTokens: 8192 } },
 }`)
 	s, err := Load(Source{Path: path, Getenv: noEnv})
 	require.NoError(t, err)
@@ -80,10 +81,11 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			ControlUI:      ControlUI{AllowedOrigins: []string{"https://ui.example.com:8443"}},
 			ProxySecret:    ProxySecret{Header: "X-Proof", Secret: NewSecret("0123456789abcdef")},
 			Tailscale:      Tailscale{Socket: "/run/tailscaled.sock"},
-			TLS:            TLS{AllowPlaintextLan: true}, MaxBufferedBytes: 52428800,
+			TLS:            TLS{Enabled: true, CertPath: filepath.Join(filepath.Dir(path), "cert.pem"), KeyPath: "/etc/key.pem", AllowPlaintextLan: true},
+			Remote:         Remote{TLSFingerprint: "AB:CD"}, MaxBufferedBytes: 52428800,
 		},
 		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
-			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", ContextTokens: 8192,
+			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", Fallbacks: []string{"n"}, ContextTokens: 8192,
 		}},
 	}, s)
 }
@@ -201,8 +203,13 @@ func TestLoadRefuses(t *testing.T) {
 		{"origin null", `{gateway:{controlUi:{allowedOrigins:["null"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
 		{"origin with user name", `{gateway:{controlUi:{allowedOrigins:["http://a@b"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
 		{"backend", `{agent:{backend:"claude"}}`, `agent.backend must be "builtin" or "openai"`},
+		{"a nameless fallback", `{agent:{openai:{fallbacks:["a",""]}}}`, "agent.openai.fallbacks must be at most 8 names of models"},
+		{"many fallbacks", `{agent:{openai:{fallbacks:["1","2","3","4","5","6","7","8","9"]}}}`, "agent.openai.fallbacks must be at most 8 names of models"},
 		{"base URL scheme", `{agent:{openai:{baseUrl:"file:///x"}}}`, "agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL"},
 		{"base URL with password", `{agent:{openai:{baseUrl:"http://u:p@h/v1"}}}`, "without user name"},
+		{"certificate without key", `{gateway:{tls:{certPath:"/c"}}}`, "gateway.tls.certPath and gateway.tls.keyPath belong together"},
+		{"key without certificate", `{gateway:{tls:{keyPath:"/k"}}}`, "gateway.tls.certPath and gateway.tls.keyPath belong together"},
+		{"no certificate at all", `{gateway:{tls:{enabled:true,autoGenerate:false}}}`, "gateway.tls.enabled needs a certificate"},
 		{"empty token", `{gateway:{auth:{token:""}}}`, "gateway.auth.token is empty"},
 		{"empty password", `{gateway:{auth:{password:""}}}`, "gateway.auth.password is empty"},
 		{"undefined password", `{gateway:{auth:{password:"null"}}}`, "gateway.auth.password is a word that scripts write"},
@@ -318,8 +325,9 @@ func TestAddrs(t *testing.T) {
 		{bind: "127.0.0.9", want: []string{"127.0.0.9:80"}},
 		{bind: "::ffff:127.0.0.1", want: []string{"127.0.0.1:80"}},
 		{bind: "lan", tls: lan, want: []string{"0.0.0.0:80", "[::]:80"}},
+		{bind: "lan", tls: TLS{Enabled: true}, want: []string{"0.0.0.0:80", "[::]:80"}},
 		{bind: "192.0.2.1", tls: lan, want: []string{"192.0.2.1:80"}},
-		{bind: "lan", err: "set gateway.tls.allowPlaintextLan to true to accept that anybody who can watch the network reads the token"},
+		{bind: "lan", err: "set gateway.tls.enabled to true, or gateway.tls.allowPlaintextLan to accept that anybody who can watch the network reads the token"},
 		{bind: "0.0.0.0", err: "gateway.tls.allowPlaintextLan"},
 		{bind: "::", err: "gateway.tls.allowPlaintextLan"},
 		{bind: "::ffff:192.0.2.1", err: "gateway.tls.allowPlaintextLan"},
@@ -405,8 +413,9 @@ func TestSchema(t *testing.T) {
 		"gateway.auth.rateLimit.maxAttempts", "gateway.auth.rateLimit.windowMs", "gateway.auth.rateLimit.lockoutMs", "gateway.trustedProxies",
 		"gateway.proxySecret", "gateway.proxySecret.header", "gateway.proxySecret.secret", "gateway.proxySecret.file",
 		"gateway.tailscale", "gateway.tailscale.socket", "gateway.auth.allowTailscale", "gateway.allowedHosts", "gateway.controlUi", "gateway.controlUi.allowedOrigins", "gateway.tls", "gateway.tls.allowPlaintextLan",
+		"gateway.tls.enabled", "gateway.tls.autoGenerate", "gateway.tls.certPath", "gateway.tls.keyPath", "gateway.remote", "gateway.remote.tlsFingerprint",
 		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
-		"agent.openai.model", "agent.openai.contextTokens",
+		"agent.openai.model", "agent.openai.fallbacks", "agent.openai.contextTokens",
 	}, keys)
 	token := doc["properties"].(map[string]any)["gateway"].(map[string]any)["properties"].(map[string]any)["auth"].(map[string]any)["properties"].(map[string]any)["token"].(map[string]any)
 	require.Equal(t, "string", token["type"])

@@ -69,12 +69,13 @@ ours() { env -i PATH="$PATH" HOME="$tmp/home" CODERCLAW_STATE_DIR="$tmp/state" "
 
 start_gateway() {
   mkdir -p "$tmp/home"
+  url=
   env -i PATH="$PATH" HOME="$tmp/home" CODERCLAW_STATE_DIR="$tmp/state" \
     "$coderclaw" gateway --port 0 >"$tmp/gateway.log" 2>&1 &
   gateway_pid=$!
   local i
   for i in $(seq 100); do
-    url=$(sed -n 's/.*listens on \(ws:[^ ]*\).*/\1/p' "$tmp/gateway.log")
+    url=$(sed -n 's/.*listens on \(wss\{0,1\}:[^ ]*\).*/\1/p' "$tmp/gateway.log")
     [ -n "$url" ] && break
     kill -0 "$gateway_pid" 2>/dev/null || break
     sleep 0.1
@@ -144,6 +145,29 @@ else
 fi
 check "openclaw gateway call sessions.list shows the session" '"key": "agent:main:main"' theirs gateway call sessions.list --url "$url" --token "$token"
 check "our log knows the client" "client=cli" ours logs
+
+# --- over TLS ------------------------------------------------------------------
+
+# pinned_config PIN makes the client a remote one that compares the certificate.
+pinned_config() {
+  printf '{"gateway":{"mode":"remote","remote":{"url":"%s","token":"%s","tlsFingerprint":"%s"}}}\n' "$url" "$token" "$1" >"$tmp/client/state/openclaw.json"
+}
+
+kill -INT "$gateway_pid"
+wait "$gateway_pid" || true
+printf '{ gateway: { tls: { enabled: true } } }\n' >"$tmp/state/coderclaw.json"
+start_gateway
+pin=$(ours tls show --json | sed -n 's/.*"own":true,"fingerprint":"\([0-9A-F:]*\)".*/\1/p')
+pinned_config "$pin"
+check "openclaw gateway call health over TLS, our certificate pinned" '"ok": true' theirs gateway call health --json
+pinned_config "00${pin#??}"
+if theirs gateway call health --json >"$tmp/out" 2>"$tmp/err"; then
+  say "FAIL  openclaw accepts another certificate than the pinned one"
+  failed=$((failed + 1))
+else
+  say "ok    openclaw refuses another certificate than the pinned one"
+  passed=$((passed + 1))
+fi
 
 say "$passed passed, $failed failed"
 [ "$failed" = 0 ] || { say "the gateway's log:"; tail -n 30 "$tmp/gateway.log"; exit 1; }
