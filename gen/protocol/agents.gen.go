@@ -36,14 +36,24 @@ type AgentIdentity struct {
 
 // One agent.
 type AgentSummary struct {
+	// Models that it asks when that one fails before it has said anything; absent for
+	// the gateway's own.
+	Fallbacks []string `json:"fallbacks,omitzero" jsonschema:"minLength=1"`
+
 	// Its id.
 	ID string `json:"id" jsonschema:"minLength=1"`
 
 	// How it presents itself.
 	Identity wire.Opt[AgentIdentity] `json:"identity,omitzero"`
 
+	// Model that it asks first; absent for the gateway's default.
+	Model wire.Opt[string] `json:"model,omitzero" jsonschema:"minLength=1"`
+
 	// Its name as configured.
 	Name wire.Opt[string] `json:"name,omitzero" jsonschema:"minLength=1"`
+
+	// Folder of its files on the gateway's machine.
+	Workspace wire.Opt[string] `json:"workspace,omitzero" jsonschema:"minLength=1"`
 }
 
 // No params.
@@ -64,6 +74,234 @@ type AgentsListResult struct {
 	Scope SessionScope `json:"scope"`
 }
 
+// An agent to make. Its id is made of its name.
+type AgentsCreateParams struct {
+	// A letter, a path or a URL, for IDENTITY.md.
+	Avatar wire.Opt[string] `json:"avatar,omitzero"`
+
+	// Its emoji, for IDENTITY.md.
+	Emoji wire.Opt[string] `json:"emoji,omitzero"`
+
+	// Name for people; its letters and digits, in lower case, become the id.
+	Name string `json:"name" jsonschema:"minLength=1"`
+
+	// Folder for its files: absolute, or beginning with ~/, or a name below the state
+	// directory. It is made when it does not exist, and files that are there stay.
+	Workspace string `json:"workspace" jsonschema:"minLength=1"`
+}
+
+// The agent that was made.
+type AgentsCreateResult struct {
+	// Id of the agent.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// Its name.
+	Name string `json:"name" jsonschema:"minLength=1"`
+
+	// Always true.
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
+
+	// Folder of its files on the gateway's machine, as an absolute path.
+	Workspace string `json:"workspace" jsonschema:"minLength=1"`
+}
+
+// What to change of an agent. Members that are absent stay.
+type AgentsUpdateParams struct {
+	// Id of the agent, in any spelling; it is compared in lower case.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// A letter, a path or a URL, for IDENTITY.md.
+	Avatar wire.Opt[string] `json:"avatar,omitzero"`
+
+	// Models to ask, in this order, when the agent's model fails before it has said
+	// anything; empty for none.
+	Fallbacks []string `json:"fallbacks,omitzero" jsonschema:"minLength=1"`
+
+	// Model that it asks first, by its id at the provider.
+	Model wire.Opt[string] `json:"model,omitzero" jsonschema:"minLength=1"`
+
+	// Its name; the id stays.
+	Name wire.Opt[string] `json:"name,omitzero" jsonschema:"minLength=1"`
+
+	// Another folder, as for agents.create. The files of the old one stay where they
+	// are.
+	Workspace wire.Opt[string] `json:"workspace,omitzero" jsonschema:"minLength=1"`
+}
+
+// The agent is changed.
+type AgentsUpdateResult struct {
+	// Id of the agent.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// Always true.
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
+}
+
+// Which agent to delete.
+type AgentsDeleteParams struct {
+	// Id of the agent, in any spelling; it is compared in lower case.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// Whether to move its folder aside; true when absent. A folder that was there
+	// before the agent stays in any case.
+	DeleteFiles wire.Opt[bool] `json:"deleteFiles,omitzero"`
+
+	// Whether to end and remove its sessions and archive their transcripts; false
+	// when absent, which leaves them to be read.
+	DeleteSessions wire.Opt[bool] `json:"deleteSessions,omitzero"`
+}
+
+// The agent is gone.
+type AgentsDeleteResult struct {
+	// Id of the agent.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// Where its folder is now, when it was moved aside.
+	MovedTo wire.Opt[string] `json:"movedTo,omitzero" jsonschema:"minLength=1"`
+
+	// Always true.
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
+
+	// Bindings of channels that went with it.
+	RemovedBindings int64 `json:"removedBindings" jsonschema:"minimum=0"`
+
+	// Sessions that were removed, when that was asked for.
+	RemovedSessions wire.Opt[int64] `json:"removedSessions,omitzero" jsonschema:"minimum=0"`
+}
+
+// A file of an agent's folder.
+type AgentsFileEntry struct {
+	// What it says; in the answer to agents.files.get and set alone.
+	Content wire.Opt[string] `json:"content,omitzero"`
+
+	// SHA-256 of the file's bytes in lower-case hex; absent when it is missing or was
+	// not read.
+	Hash wire.Opt[string] `json:"hash,omitzero" jsonschema:"minLength=1"`
+
+	// Whether it is not there, or is no regular file of its own.
+	Missing bool `json:"missing"`
+
+	// Name of the file: AGENTS.md, SOUL.md, TOOLS.md, IDENTITY.md, USER.md,
+	// HEARTBEAT.md, BOOTSTRAP.md, MEMORY.md or memory.md.
+	Name string `json:"name" jsonschema:"minLength=1"`
+
+	// Its absolute path.
+	Path string `json:"path" jsonschema:"minLength=1"`
+
+	// Its size in bytes.
+	Size wire.Opt[int64] `json:"size,omitzero" jsonschema:"minimum=0"`
+
+	// When it was last written, in milliseconds since 1970.
+	UpdatedAtMs wire.Opt[int64] `json:"updatedAtMs,omitzero" jsonschema:"minimum=0"`
+}
+
+// Whose files.
+type AgentsFilesListParams struct {
+	// Id of the agent, in any spelling; it is compared in lower case.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+}
+
+// The files that an agent works by, those that are missing included.
+type AgentsFilesListResult struct {
+	// Id of the agent.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// The files, always in the same order, without their content.
+	Files []AgentsFileEntry `json:"files"`
+
+	// Folder of its files on the gateway's machine, as an absolute path.
+	Workspace string `json:"workspace" jsonschema:"minLength=1"`
+}
+
+// Which file of which agent.
+type AgentsFilesGetParams struct {
+	// Id of the agent, in any spelling; it is compared in lower case.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// Name of the file: AGENTS.md, SOUL.md, TOOLS.md, IDENTITY.md, USER.md,
+	// HEARTBEAT.md, BOOTSTRAP.md, MEMORY.md or memory.md.
+	Name string `json:"name" jsonschema:"minLength=1"`
+}
+
+// The file with its content.
+type AgentsFilesGetResult struct {
+	// Id of the agent.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// The file.
+	File AgentsFileEntry `json:"file"`
+
+	// Folder of its files on the gateway's machine, as an absolute path.
+	Workspace string `json:"workspace" jsonschema:"minLength=1"`
+}
+
+// What to write into which file.
+type AgentsFilesSetParams struct {
+	// Id of the agent, in any spelling; it is compared in lower case.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// Hash of the file as the caller last read it, empty when it was missing: if it
+	// is another one now, nothing is written. Absent writes in any case.
+	BaseHash wire.Opt[string] `json:"baseHash,omitzero"`
+
+	// The whole of the file, at most 1 MiB.
+	Content string `json:"content"`
+
+	// Name of the file: AGENTS.md, SOUL.md, TOOLS.md, IDENTITY.md, USER.md,
+	// HEARTBEAT.md, BOOTSTRAP.md, MEMORY.md or memory.md.
+	Name string `json:"name" jsonschema:"minLength=1"`
+}
+
+// The file is on disk.
+type AgentsFilesSetResult struct {
+	// Id of the agent.
+	AgentID string `json:"agentId" jsonschema:"minLength=1"`
+
+	// The file as it is now.
+	File AgentsFileEntry `json:"file"`
+
+	// Always true.
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
+
+	// Folder of its files on the gateway's machine, as an absolute path.
+	Workspace string `json:"workspace" jsonschema:"minLength=1"`
+}
+
+// MethodAgentsCreate describes agents.create: Makes an agent and its folder.
+var MethodAgentsCreate = wire.Method[AgentsCreateParams, AgentsCreateResult]{
+	MethodInfo: wire.MethodInfo{Name: "agents.create", Domain: "agents", Role: "operator", Scope: "operator.admin", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Makes an agent and its folder."},
+	Params:     CodecAgentsCreateParams,
+	Result:     CodecAgentsCreateResult,
+}
+
+// MethodAgentsDelete describes agents.delete: Deletes an agent. Its sessions can be read afterwards, not written to.
+var MethodAgentsDelete = wire.Method[AgentsDeleteParams, AgentsDeleteResult]{
+	MethodInfo: wire.MethodInfo{Name: "agents.delete", Domain: "agents", Role: "operator", Scope: "operator.admin", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Deletes an agent. Its sessions can be read afterwards, not written to."},
+	Params:     CodecAgentsDeleteParams,
+	Result:     CodecAgentsDeleteResult,
+}
+
+// MethodAgentsFilesGet describes agents.files.get: Reads one of them; one that is missing is told as such.
+var MethodAgentsFilesGet = wire.Method[AgentsFilesGetParams, AgentsFilesGetResult]{
+	MethodInfo: wire.MethodInfo{Name: "agents.files.get", Domain: "agents", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Reads one of them; one that is missing is told as such."},
+	Params:     CodecAgentsFilesGetParams,
+	Result:     CodecAgentsFilesGetResult,
+}
+
+// MethodAgentsFilesList describes agents.files.list: The files that an agent works by.
+var MethodAgentsFilesList = wire.Method[AgentsFilesListParams, AgentsFilesListResult]{
+	MethodInfo: wire.MethodInfo{Name: "agents.files.list", Domain: "agents", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "The files that an agent works by."},
+	Params:     CodecAgentsFilesListParams,
+	Result:     CodecAgentsFilesListResult,
+}
+
+// MethodAgentsFilesSet describes agents.files.set: Writes one of them.
+var MethodAgentsFilesSet = wire.Method[AgentsFilesSetParams, AgentsFilesSetResult]{
+	MethodInfo: wire.MethodInfo{Name: "agents.files.set", Domain: "agents", Role: "operator", Scope: "operator.admin", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Writes one of them."},
+	Params:     CodecAgentsFilesSetParams,
+	Result:     CodecAgentsFilesSetResult,
+}
+
 // MethodAgentsList describes agents.list: The agents, with the default one and the main session's name.
 var MethodAgentsList = wire.Method[AgentsListParams, AgentsListResult]{
 	MethodInfo: wire.MethodInfo{Name: "agents.list", Domain: "agents", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "The agents, with the default one and the main session's name."},
@@ -71,13 +309,39 @@ var MethodAgentsList = wire.Method[AgentsListParams, AgentsListResult]{
 	Result:     CodecAgentsListResult,
 }
 
+// MethodAgentsUpdate describes agents.update: Changes an agent's name, folder, models or avatar.
+var MethodAgentsUpdate = wire.Method[AgentsUpdateParams, AgentsUpdateResult]{
+	MethodInfo: wire.MethodInfo{Name: "agents.update", Domain: "agents", Role: "operator", Scope: "operator.admin", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Changes an agent's name, folder, models or avatar."},
+	Params:     CodecAgentsUpdateParams,
+	Result:     CodecAgentsUpdateResult,
+}
+
 // AgentsService does what the agents methods promise. Handlers run concurrently.
 type AgentsService interface {
+	// AgentsCreate handles agents.create: Makes an agent and its folder.
+	AgentsCreate(ctx context.Context, peer *wire.Peer, params AgentsCreateParams) (AgentsCreateResult, error)
+	// AgentsDelete handles agents.delete: Deletes an agent. Its sessions can be read afterwards, not
+	// written to.
+	AgentsDelete(ctx context.Context, peer *wire.Peer, params AgentsDeleteParams) (AgentsDeleteResult, error)
+	// AgentsFilesGet handles agents.files.get: Reads one of them; one that is missing is told as such.
+	AgentsFilesGet(ctx context.Context, peer *wire.Peer, params AgentsFilesGetParams) (AgentsFilesGetResult, error)
+	// AgentsFilesList handles agents.files.list: The files that an agent works by.
+	AgentsFilesList(ctx context.Context, peer *wire.Peer, params AgentsFilesListParams) (AgentsFilesListResult, error)
+	// AgentsFilesSet handles agents.files.set: Writes one of them.
+	AgentsFilesSet(ctx context.Context, peer *wire.Peer, params AgentsFilesSetParams) (AgentsFilesSetResult, error)
 	// AgentsList handles agents.list: The agents, with the default one and the main session's name.
 	AgentsList(ctx context.Context, peer *wire.Peer, params AgentsListParams) (AgentsListResult, error)
+	// AgentsUpdate handles agents.update: Changes an agent's name, folder, models or avatar.
+	AgentsUpdate(ctx context.Context, peer *wire.Peer, params AgentsUpdateParams) (AgentsUpdateResult, error)
 }
 
 // MountAgents binds every agents method to s.
 func MountAgents(r wire.Registry, s AgentsService) {
+	wire.Handle(r, MethodAgentsCreate, s.AgentsCreate)
+	wire.Handle(r, MethodAgentsDelete, s.AgentsDelete)
+	wire.Handle(r, MethodAgentsFilesGet, s.AgentsFilesGet)
+	wire.Handle(r, MethodAgentsFilesList, s.AgentsFilesList)
+	wire.Handle(r, MethodAgentsFilesSet, s.AgentsFilesSet)
 	wire.Handle(r, MethodAgentsList, s.AgentsList)
+	wire.Handle(r, MethodAgentsUpdate, s.AgentsUpdate)
 }

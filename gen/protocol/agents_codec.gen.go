@@ -3,6 +3,8 @@
 package protocol
 
 import (
+	"strconv"
+
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -246,6 +248,43 @@ func (v *AgentSummary) decode(d *wire.Decoder) bool {
 			if !v.Identity.V.decode(d) {
 				return false
 			}
+		case "workspace":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Workspace.Set = true
+			if !d.Text(&v.Workspace.V) || v.Workspace.V == "" {
+				return false
+			}
+		case "model":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			v.Model.Set = true
+			if !d.Text(&v.Model.V) || v.Model.V == "" {
+				return false
+			}
+		case "fallbacks":
+			if seen0&0x20 != 0 {
+				return false
+			}
+			seen0 |= 0x20
+			if !d.OpenArray() {
+				return false
+			}
+			v.Fallbacks = make([]string, 0, d.Hint(1024))
+			for d.Element() {
+				var e1 string
+				if !d.Text(&e1) || e1 == "" {
+					return false
+				}
+				v.Fallbacks = append(v.Fallbacks, e1)
+			}
+			if !d.CloseArray() {
+				return false
+			}
 		default:
 			if !d.Unknown() {
 				return false
@@ -267,6 +306,25 @@ func (v AgentSummary) AppendJSON(b []byte) []byte {
 	if v.Identity.Set {
 		b = append(b, `,"identity":`...)
 		b = v.Identity.V.AppendJSON(b)
+	}
+	if v.Workspace.Set {
+		b = append(b, `,"workspace":`...)
+		b = wire.AppendText(b, v.Workspace.V)
+	}
+	if v.Model.Set {
+		b = append(b, `,"model":`...)
+		b = wire.AppendText(b, v.Model.V)
+	}
+	if v.Fallbacks != nil {
+		b = append(b, `,"fallbacks":`...)
+		b = append(b, '[')
+		for i1 := range v.Fallbacks {
+			if i1 > 0 {
+				b = append(b, ',')
+			}
+			b = wire.AppendText(b, v.Fallbacks[i1])
+		}
+		b = append(b, ']')
 	}
 	return append(b, '}')
 }
@@ -432,5 +490,1295 @@ func (v AgentsListResult) AppendJSON(b []byte) []byte {
 		b = v.Agents[i1].AppendJSON(b)
 	}
 	b = append(b, ']')
+	return append(b, '}')
+}
+
+// DecodeAgentsCreateParams reads one AgentsCreateParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsCreateParams(raw []byte) (AgentsCreateParams, error) {
+	var v AgentsCreateParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsCreateParams), wire.Explain(raw, wire.Closed, &ruleAgentsCreateParams, rule)
+}
+
+// DecodeAgentsCreateParamsOpen reads one AgentsCreateParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsCreateParamsOpen(raw []byte) (AgentsCreateParams, error) {
+	var v AgentsCreateParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsCreateParams), wire.Explain(raw, wire.Open, &ruleAgentsCreateParams, rule)
+}
+
+// CodecAgentsCreateParams converts between AgentsCreateParams and JSON.
+var CodecAgentsCreateParams = wire.Codec[AgentsCreateParams]{Decode: DecodeAgentsCreateParams, DecodeOpen: DecodeAgentsCreateParamsOpen, Append: appendAgentsCreateParams}
+
+func appendAgentsCreateParams(b []byte, v AgentsCreateParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsCreateParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsCreateParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsCreateParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsCreateParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "name":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Name) || v.Name == "" {
+				return false
+			}
+		case "workspace":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Workspace) || v.Workspace == "" {
+				return false
+			}
+		case "emoji":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.Emoji.Set = true
+			if !d.Text(&v.Emoji.V) {
+				return false
+			}
+		case "avatar":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Avatar.Set = true
+			if !d.Text(&v.Avatar.V) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x3 == 0x3
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsCreateParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"name":`...)
+	b = wire.AppendText(b, v.Name)
+	b = append(b, `,"workspace":`...)
+	b = wire.AppendText(b, v.Workspace)
+	if v.Emoji.Set {
+		b = append(b, `,"emoji":`...)
+		b = wire.AppendText(b, v.Emoji.V)
+	}
+	if v.Avatar.Set {
+		b = append(b, `,"avatar":`...)
+		b = wire.AppendText(b, v.Avatar.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeAgentsCreateResult reads one AgentsCreateResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsCreateResult(raw []byte) (AgentsCreateResult, error) {
+	var v AgentsCreateResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsCreateResult), wire.Explain(raw, wire.Closed, &ruleAgentsCreateResult, rule)
+}
+
+// DecodeAgentsCreateResultOpen reads one AgentsCreateResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsCreateResultOpen(raw []byte) (AgentsCreateResult, error) {
+	var v AgentsCreateResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsCreateResult), wire.Explain(raw, wire.Open, &ruleAgentsCreateResult, rule)
+}
+
+// CodecAgentsCreateResult converts between AgentsCreateResult and JSON.
+var CodecAgentsCreateResult = wire.Codec[AgentsCreateResult]{Decode: DecodeAgentsCreateResult, DecodeOpen: DecodeAgentsCreateResultOpen, Append: appendAgentsCreateResult}
+
+func appendAgentsCreateResult(b []byte, v AgentsCreateResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsCreateResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsCreateResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsCreateResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsCreateResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "ok":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Bool(&v.Ok) || !v.Ok {
+				return false
+			}
+		case "agentId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "name":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Text(&v.Name) || v.Name == "" {
+				return false
+			}
+		case "workspace":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			if !d.Text(&v.Workspace) || v.Workspace == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0xf == 0xf
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsCreateResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"ok":`...)
+	b = append(b, `true`...)
+	b = append(b, `,"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	b = append(b, `,"name":`...)
+	b = wire.AppendText(b, v.Name)
+	b = append(b, `,"workspace":`...)
+	b = wire.AppendText(b, v.Workspace)
+	return append(b, '}')
+}
+
+// DecodeAgentsUpdateParams reads one AgentsUpdateParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsUpdateParams(raw []byte) (AgentsUpdateParams, error) {
+	var v AgentsUpdateParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsUpdateParams), wire.Explain(raw, wire.Closed, &ruleAgentsUpdateParams, rule)
+}
+
+// DecodeAgentsUpdateParamsOpen reads one AgentsUpdateParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsUpdateParamsOpen(raw []byte) (AgentsUpdateParams, error) {
+	var v AgentsUpdateParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsUpdateParams), wire.Explain(raw, wire.Open, &ruleAgentsUpdateParams, rule)
+}
+
+// CodecAgentsUpdateParams converts between AgentsUpdateParams and JSON.
+var CodecAgentsUpdateParams = wire.Codec[AgentsUpdateParams]{Decode: DecodeAgentsUpdateParams, DecodeOpen: DecodeAgentsUpdateParamsOpen, Append: appendAgentsUpdateParams}
+
+func appendAgentsUpdateParams(b []byte, v AgentsUpdateParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsUpdateParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsUpdateParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsUpdateParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsUpdateParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "agentId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "name":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.Name.Set = true
+			if !d.Text(&v.Name.V) || v.Name.V == "" {
+				return false
+			}
+		case "workspace":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.Workspace.Set = true
+			if !d.Text(&v.Workspace.V) || v.Workspace.V == "" {
+				return false
+			}
+		case "model":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Model.Set = true
+			if !d.Text(&v.Model.V) || v.Model.V == "" {
+				return false
+			}
+		case "avatar":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			v.Avatar.Set = true
+			if !d.Text(&v.Avatar.V) {
+				return false
+			}
+		case "fallbacks":
+			if seen0&0x20 != 0 {
+				return false
+			}
+			seen0 |= 0x20
+			if !d.OpenArray() {
+				return false
+			}
+			v.Fallbacks = make([]string, 0, d.Hint(1024))
+			for d.Element() {
+				var e1 string
+				if !d.Text(&e1) || e1 == "" {
+					return false
+				}
+				v.Fallbacks = append(v.Fallbacks, e1)
+			}
+			if !d.CloseArray() {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsUpdateParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	if v.Name.Set {
+		b = append(b, `,"name":`...)
+		b = wire.AppendText(b, v.Name.V)
+	}
+	if v.Workspace.Set {
+		b = append(b, `,"workspace":`...)
+		b = wire.AppendText(b, v.Workspace.V)
+	}
+	if v.Model.Set {
+		b = append(b, `,"model":`...)
+		b = wire.AppendText(b, v.Model.V)
+	}
+	if v.Avatar.Set {
+		b = append(b, `,"avatar":`...)
+		b = wire.AppendText(b, v.Avatar.V)
+	}
+	if v.Fallbacks != nil {
+		b = append(b, `,"fallbacks":`...)
+		b = append(b, '[')
+		for i1 := range v.Fallbacks {
+			if i1 > 0 {
+				b = append(b, ',')
+			}
+			b = wire.AppendText(b, v.Fallbacks[i1])
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+// DecodeAgentsUpdateResult reads one AgentsUpdateResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsUpdateResult(raw []byte) (AgentsUpdateResult, error) {
+	var v AgentsUpdateResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsUpdateResult), wire.Explain(raw, wire.Closed, &ruleAgentsUpdateResult, rule)
+}
+
+// DecodeAgentsUpdateResultOpen reads one AgentsUpdateResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsUpdateResultOpen(raw []byte) (AgentsUpdateResult, error) {
+	var v AgentsUpdateResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsUpdateResult), wire.Explain(raw, wire.Open, &ruleAgentsUpdateResult, rule)
+}
+
+// CodecAgentsUpdateResult converts between AgentsUpdateResult and JSON.
+var CodecAgentsUpdateResult = wire.Codec[AgentsUpdateResult]{Decode: DecodeAgentsUpdateResult, DecodeOpen: DecodeAgentsUpdateResultOpen, Append: appendAgentsUpdateResult}
+
+func appendAgentsUpdateResult(b []byte, v AgentsUpdateResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsUpdateResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsUpdateResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsUpdateResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsUpdateResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "ok":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Bool(&v.Ok) || !v.Ok {
+				return false
+			}
+		case "agentId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x3 == 0x3
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsUpdateResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"ok":`...)
+	b = append(b, `true`...)
+	b = append(b, `,"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	return append(b, '}')
+}
+
+// DecodeAgentsDeleteParams reads one AgentsDeleteParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsDeleteParams(raw []byte) (AgentsDeleteParams, error) {
+	var v AgentsDeleteParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsDeleteParams), wire.Explain(raw, wire.Closed, &ruleAgentsDeleteParams, rule)
+}
+
+// DecodeAgentsDeleteParamsOpen reads one AgentsDeleteParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsDeleteParamsOpen(raw []byte) (AgentsDeleteParams, error) {
+	var v AgentsDeleteParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsDeleteParams), wire.Explain(raw, wire.Open, &ruleAgentsDeleteParams, rule)
+}
+
+// CodecAgentsDeleteParams converts between AgentsDeleteParams and JSON.
+var CodecAgentsDeleteParams = wire.Codec[AgentsDeleteParams]{Decode: DecodeAgentsDeleteParams, DecodeOpen: DecodeAgentsDeleteParamsOpen, Append: appendAgentsDeleteParams}
+
+func appendAgentsDeleteParams(b []byte, v AgentsDeleteParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsDeleteParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsDeleteParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsDeleteParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsDeleteParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "agentId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "deleteFiles":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.DeleteFiles.Set = true
+			if !d.Bool(&v.DeleteFiles.V) {
+				return false
+			}
+		case "deleteSessions":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.DeleteSessions.Set = true
+			if !d.Bool(&v.DeleteSessions.V) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsDeleteParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	if v.DeleteFiles.Set {
+		b = append(b, `,"deleteFiles":`...)
+		b = strconv.AppendBool(b, v.DeleteFiles.V)
+	}
+	if v.DeleteSessions.Set {
+		b = append(b, `,"deleteSessions":`...)
+		b = strconv.AppendBool(b, v.DeleteSessions.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeAgentsDeleteResult reads one AgentsDeleteResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsDeleteResult(raw []byte) (AgentsDeleteResult, error) {
+	var v AgentsDeleteResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsDeleteResult), wire.Explain(raw, wire.Closed, &ruleAgentsDeleteResult, rule)
+}
+
+// DecodeAgentsDeleteResultOpen reads one AgentsDeleteResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsDeleteResultOpen(raw []byte) (AgentsDeleteResult, error) {
+	var v AgentsDeleteResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsDeleteResult), wire.Explain(raw, wire.Open, &ruleAgentsDeleteResult, rule)
+}
+
+// CodecAgentsDeleteResult converts between AgentsDeleteResult and JSON.
+var CodecAgentsDeleteResult = wire.Codec[AgentsDeleteResult]{Decode: DecodeAgentsDeleteResult, DecodeOpen: DecodeAgentsDeleteResultOpen, Append: appendAgentsDeleteResult}
+
+func appendAgentsDeleteResult(b []byte, v AgentsDeleteResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsDeleteResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsDeleteResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsDeleteResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsDeleteResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "ok":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Bool(&v.Ok) || !v.Ok {
+				return false
+			}
+		case "agentId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "removedBindings":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Int(&v.RemovedBindings) || v.RemovedBindings < 0 {
+				return false
+			}
+		case "movedTo":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.MovedTo.Set = true
+			if !d.Text(&v.MovedTo.V) || v.MovedTo.V == "" {
+				return false
+			}
+		case "removedSessions":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			v.RemovedSessions.Set = true
+			if !d.Int(&v.RemovedSessions.V) || v.RemovedSessions.V < 0 {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsDeleteResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"ok":`...)
+	b = append(b, `true`...)
+	b = append(b, `,"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	b = append(b, `,"removedBindings":`...)
+	b = strconv.AppendInt(b, v.RemovedBindings, 10)
+	if v.MovedTo.Set {
+		b = append(b, `,"movedTo":`...)
+		b = wire.AppendText(b, v.MovedTo.V)
+	}
+	if v.RemovedSessions.Set {
+		b = append(b, `,"removedSessions":`...)
+		b = strconv.AppendInt(b, v.RemovedSessions.V, 10)
+	}
+	return append(b, '}')
+}
+
+// DecodeAgentsFileEntry reads one AgentsFileEntry strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsFileEntry(raw []byte) (AgentsFileEntry, error) {
+	var v AgentsFileEntry
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFileEntry), wire.Explain(raw, wire.Closed, &ruleAgentsFileEntry, rule)
+}
+
+// DecodeAgentsFileEntryOpen reads one AgentsFileEntry as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsFileEntryOpen(raw []byte) (AgentsFileEntry, error) {
+	var v AgentsFileEntry
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFileEntry), wire.Explain(raw, wire.Open, &ruleAgentsFileEntry, rule)
+}
+
+// CodecAgentsFileEntry converts between AgentsFileEntry and JSON.
+var CodecAgentsFileEntry = wire.Codec[AgentsFileEntry]{Decode: DecodeAgentsFileEntry, DecodeOpen: DecodeAgentsFileEntryOpen, Append: appendAgentsFileEntry}
+
+func appendAgentsFileEntry(b []byte, v AgentsFileEntry) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsFileEntry) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsFileEntry) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsFileEntryOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsFileEntry) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "name":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Name) || v.Name == "" {
+				return false
+			}
+		case "path":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Path) || v.Path == "" {
+				return false
+			}
+		case "missing":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Bool(&v.Missing) {
+				return false
+			}
+		case "size":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Size.Set = true
+			if !d.Int(&v.Size.V) || v.Size.V < 0 {
+				return false
+			}
+		case "updatedAtMs":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			v.UpdatedAtMs.Set = true
+			if !d.Int(&v.UpdatedAtMs.V) || v.UpdatedAtMs.V < 0 {
+				return false
+			}
+		case "content":
+			if seen0&0x20 != 0 {
+				return false
+			}
+			seen0 |= 0x20
+			v.Content.Set = true
+			if !d.Text(&v.Content.V) {
+				return false
+			}
+		case "hash":
+			if seen0&0x40 != 0 {
+				return false
+			}
+			seen0 |= 0x40
+			v.Hash.Set = true
+			if !d.Text(&v.Hash.V) || v.Hash.V == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsFileEntry) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"name":`...)
+	b = wire.AppendText(b, v.Name)
+	b = append(b, `,"path":`...)
+	b = wire.AppendText(b, v.Path)
+	b = append(b, `,"missing":`...)
+	b = strconv.AppendBool(b, v.Missing)
+	if v.Size.Set {
+		b = append(b, `,"size":`...)
+		b = strconv.AppendInt(b, v.Size.V, 10)
+	}
+	if v.UpdatedAtMs.Set {
+		b = append(b, `,"updatedAtMs":`...)
+		b = strconv.AppendInt(b, v.UpdatedAtMs.V, 10)
+	}
+	if v.Content.Set {
+		b = append(b, `,"content":`...)
+		b = wire.AppendText(b, v.Content.V)
+	}
+	if v.Hash.Set {
+		b = append(b, `,"hash":`...)
+		b = wire.AppendText(b, v.Hash.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeAgentsFilesListParams reads one AgentsFilesListParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsFilesListParams(raw []byte) (AgentsFilesListParams, error) {
+	var v AgentsFilesListParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesListParams), wire.Explain(raw, wire.Closed, &ruleAgentsFilesListParams, rule)
+}
+
+// DecodeAgentsFilesListParamsOpen reads one AgentsFilesListParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsFilesListParamsOpen(raw []byte) (AgentsFilesListParams, error) {
+	var v AgentsFilesListParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesListParams), wire.Explain(raw, wire.Open, &ruleAgentsFilesListParams, rule)
+}
+
+// CodecAgentsFilesListParams converts between AgentsFilesListParams and JSON.
+var CodecAgentsFilesListParams = wire.Codec[AgentsFilesListParams]{Decode: DecodeAgentsFilesListParams, DecodeOpen: DecodeAgentsFilesListParamsOpen, Append: appendAgentsFilesListParams}
+
+func appendAgentsFilesListParams(b []byte, v AgentsFilesListParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsFilesListParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsFilesListParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsFilesListParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsFilesListParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "agentId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsFilesListParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	return append(b, '}')
+}
+
+// DecodeAgentsFilesListResult reads one AgentsFilesListResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsFilesListResult(raw []byte) (AgentsFilesListResult, error) {
+	var v AgentsFilesListResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesListResult), wire.Explain(raw, wire.Closed, &ruleAgentsFilesListResult, rule)
+}
+
+// DecodeAgentsFilesListResultOpen reads one AgentsFilesListResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsFilesListResultOpen(raw []byte) (AgentsFilesListResult, error) {
+	var v AgentsFilesListResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesListResult), wire.Explain(raw, wire.Open, &ruleAgentsFilesListResult, rule)
+}
+
+// CodecAgentsFilesListResult converts between AgentsFilesListResult and JSON.
+var CodecAgentsFilesListResult = wire.Codec[AgentsFilesListResult]{Decode: DecodeAgentsFilesListResult, DecodeOpen: DecodeAgentsFilesListResultOpen, Append: appendAgentsFilesListResult}
+
+func appendAgentsFilesListResult(b []byte, v AgentsFilesListResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsFilesListResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsFilesListResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsFilesListResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsFilesListResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "agentId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "workspace":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Workspace) || v.Workspace == "" {
+				return false
+			}
+		case "files":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.OpenArray() {
+				return false
+			}
+			v.Files = make([]AgentsFileEntry, 0, d.HintObjects(1, 64))
+			for d.Element() {
+				v.Files = append(v.Files, *new(AgentsFileEntry))
+				if !v.Files[len(v.Files)-1].decode(d) {
+					return false
+				}
+			}
+			if !d.CloseArray() {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsFilesListResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	b = append(b, `,"workspace":`...)
+	b = wire.AppendText(b, v.Workspace)
+	b = append(b, `,"files":`...)
+	b = append(b, '[')
+	for i1 := range v.Files {
+		if i1 > 0 {
+			b = append(b, ',')
+		}
+		b = v.Files[i1].AppendJSON(b)
+	}
+	b = append(b, ']')
+	return append(b, '}')
+}
+
+// DecodeAgentsFilesGetParams reads one AgentsFilesGetParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsFilesGetParams(raw []byte) (AgentsFilesGetParams, error) {
+	var v AgentsFilesGetParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesGetParams), wire.Explain(raw, wire.Closed, &ruleAgentsFilesGetParams, rule)
+}
+
+// DecodeAgentsFilesGetParamsOpen reads one AgentsFilesGetParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsFilesGetParamsOpen(raw []byte) (AgentsFilesGetParams, error) {
+	var v AgentsFilesGetParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesGetParams), wire.Explain(raw, wire.Open, &ruleAgentsFilesGetParams, rule)
+}
+
+// CodecAgentsFilesGetParams converts between AgentsFilesGetParams and JSON.
+var CodecAgentsFilesGetParams = wire.Codec[AgentsFilesGetParams]{Decode: DecodeAgentsFilesGetParams, DecodeOpen: DecodeAgentsFilesGetParamsOpen, Append: appendAgentsFilesGetParams}
+
+func appendAgentsFilesGetParams(b []byte, v AgentsFilesGetParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsFilesGetParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsFilesGetParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsFilesGetParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsFilesGetParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "agentId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "name":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Name) || v.Name == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x3 == 0x3
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsFilesGetParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	b = append(b, `,"name":`...)
+	b = wire.AppendText(b, v.Name)
+	return append(b, '}')
+}
+
+// DecodeAgentsFilesGetResult reads one AgentsFilesGetResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsFilesGetResult(raw []byte) (AgentsFilesGetResult, error) {
+	var v AgentsFilesGetResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesGetResult), wire.Explain(raw, wire.Closed, &ruleAgentsFilesGetResult, rule)
+}
+
+// DecodeAgentsFilesGetResultOpen reads one AgentsFilesGetResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsFilesGetResultOpen(raw []byte) (AgentsFilesGetResult, error) {
+	var v AgentsFilesGetResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesGetResult), wire.Explain(raw, wire.Open, &ruleAgentsFilesGetResult, rule)
+}
+
+// CodecAgentsFilesGetResult converts between AgentsFilesGetResult and JSON.
+var CodecAgentsFilesGetResult = wire.Codec[AgentsFilesGetResult]{Decode: DecodeAgentsFilesGetResult, DecodeOpen: DecodeAgentsFilesGetResultOpen, Append: appendAgentsFilesGetResult}
+
+func appendAgentsFilesGetResult(b []byte, v AgentsFilesGetResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsFilesGetResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsFilesGetResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsFilesGetResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsFilesGetResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "agentId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "workspace":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Workspace) || v.Workspace == "" {
+				return false
+			}
+		case "file":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !v.File.decode(d) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsFilesGetResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	b = append(b, `,"workspace":`...)
+	b = wire.AppendText(b, v.Workspace)
+	b = append(b, `,"file":`...)
+	b = v.File.AppendJSON(b)
+	return append(b, '}')
+}
+
+// DecodeAgentsFilesSetParams reads one AgentsFilesSetParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsFilesSetParams(raw []byte) (AgentsFilesSetParams, error) {
+	var v AgentsFilesSetParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesSetParams), wire.Explain(raw, wire.Closed, &ruleAgentsFilesSetParams, rule)
+}
+
+// DecodeAgentsFilesSetParamsOpen reads one AgentsFilesSetParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsFilesSetParamsOpen(raw []byte) (AgentsFilesSetParams, error) {
+	var v AgentsFilesSetParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesSetParams), wire.Explain(raw, wire.Open, &ruleAgentsFilesSetParams, rule)
+}
+
+// CodecAgentsFilesSetParams converts between AgentsFilesSetParams and JSON.
+var CodecAgentsFilesSetParams = wire.Codec[AgentsFilesSetParams]{Decode: DecodeAgentsFilesSetParams, DecodeOpen: DecodeAgentsFilesSetParamsOpen, Append: appendAgentsFilesSetParams}
+
+func appendAgentsFilesSetParams(b []byte, v AgentsFilesSetParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsFilesSetParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsFilesSetParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsFilesSetParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsFilesSetParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "agentId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "name":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Name) || v.Name == "" {
+				return false
+			}
+		case "content":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Text(&v.Content) {
+				return false
+			}
+		case "baseHash":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.BaseHash.Set = true
+			if !d.Text(&v.BaseHash.V) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsFilesSetParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	b = append(b, `,"name":`...)
+	b = wire.AppendText(b, v.Name)
+	b = append(b, `,"content":`...)
+	b = wire.AppendText(b, v.Content)
+	if v.BaseHash.Set {
+		b = append(b, `,"baseHash":`...)
+		b = wire.AppendText(b, v.BaseHash.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeAgentsFilesSetResult reads one AgentsFilesSetResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentsFilesSetResult(raw []byte) (AgentsFilesSetResult, error) {
+	var v AgentsFilesSetResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesSetResult), wire.Explain(raw, wire.Closed, &ruleAgentsFilesSetResult, rule)
+}
+
+// DecodeAgentsFilesSetResultOpen reads one AgentsFilesSetResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentsFilesSetResultOpen(raw []byte) (AgentsFilesSetResult, error) {
+	var v AgentsFilesSetResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentsFilesSetResult), wire.Explain(raw, wire.Open, &ruleAgentsFilesSetResult, rule)
+}
+
+// CodecAgentsFilesSetResult converts between AgentsFilesSetResult and JSON.
+var CodecAgentsFilesSetResult = wire.Codec[AgentsFilesSetResult]{Decode: DecodeAgentsFilesSetResult, DecodeOpen: DecodeAgentsFilesSetResultOpen, Append: appendAgentsFilesSetResult}
+
+func appendAgentsFilesSetResult(b []byte, v AgentsFilesSetResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentsFilesSetResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentsFilesSetResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentsFilesSetResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentsFilesSetResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "ok":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Bool(&v.Ok) || !v.Ok {
+				return false
+			}
+		case "agentId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.AgentID) || v.AgentID == "" {
+				return false
+			}
+		case "workspace":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Text(&v.Workspace) || v.Workspace == "" {
+				return false
+			}
+		case "file":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			if !v.File.decode(d) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0xf == 0xf
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentsFilesSetResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"ok":`...)
+	b = append(b, `true`...)
+	b = append(b, `,"agentId":`...)
+	b = wire.AppendText(b, v.AgentID)
+	b = append(b, `,"workspace":`...)
+	b = wire.AppendText(b, v.Workspace)
+	b = append(b, `,"file":`...)
+	b = v.File.AppendJSON(b)
 	return append(b, '}')
 }

@@ -23,6 +23,9 @@ var ruleAgentSummary = wire.Rule{Types: []string{"object"}, Required: []string{"
 	{Name: "id", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "name", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "identity", Rule: wire.Rule{Ref: "AgentIdentity"}},
+	{Name: "workspace", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "model", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "fallbacks", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Types: []string{"string"}, MinLength: "1"}}},
 }}
 
 var ruleAgentsListParams = wire.Rule{Types: []string{"object"}, Closed: true}
@@ -32,4 +35,91 @@ var ruleAgentsListResult = wire.Rule{Types: []string{"object"}, Required: []stri
 	{Name: "mainKey", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "scope", Rule: wire.Rule{Ref: "SessionScope"}},
 	{Name: "agents", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "AgentSummary"}}},
+}}
+
+var ruleAgentsCreateParams = wire.Rule{Types: []string{"object"}, Required: []string{"name", "workspace"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "name", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "workspace", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "emoji", Rule: wire.Rule{Types: []string{"string"}}},
+	{Name: "avatar", Rule: wire.Rule{Types: []string{"string"}}},
+}}
+
+var ruleAgentsCreateResult = wire.Rule{Types: []string{"object"}, Required: []string{"ok", "agentId", "name", "workspace"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "ok", Rule: wire.Rule{Types: []string{"boolean"}, Const: `true`}},
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "name", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "workspace", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleAgentsUpdateParams = wire.Rule{Types: []string{"object"}, Required: []string{"agentId"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "name", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "workspace", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "model", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "avatar", Rule: wire.Rule{Types: []string{"string"}}},
+	{Name: "fallbacks", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Types: []string{"string"}, MinLength: "1"}}},
+}}
+
+var ruleAgentsUpdateResult = wire.Rule{Types: []string{"object"}, Required: []string{"ok", "agentId"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "ok", Rule: wire.Rule{Types: []string{"boolean"}, Const: `true`}},
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleAgentsDeleteParams = wire.Rule{Types: []string{"object"}, Required: []string{"agentId"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "deleteFiles", Rule: wire.Rule{Types: []string{"boolean"}}},
+	{Name: "deleteSessions", Rule: wire.Rule{Types: []string{"boolean"}}},
+}}
+
+var ruleAgentsDeleteResult = wire.Rule{Types: []string{"object"}, Required: []string{"ok", "agentId", "removedBindings"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "ok", Rule: wire.Rule{Types: []string{"boolean"}, Const: `true`}},
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "removedBindings", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "movedTo", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "removedSessions", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+}}
+
+var ruleAgentsFileEntry = wire.Rule{Types: []string{"object"}, Required: []string{"name", "path", "missing"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "name", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "path", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "missing", Rule: wire.Rule{Types: []string{"boolean"}}},
+	{Name: "size", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "updatedAtMs", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "content", Rule: wire.Rule{Types: []string{"string"}}},
+	{Name: "hash", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleAgentsFilesListParams = wire.Rule{Types: []string{"object"}, Required: []string{"agentId"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleAgentsFilesListResult = wire.Rule{Types: []string{"object"}, Required: []string{"agentId", "workspace", "files"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "workspace", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "files", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "AgentsFileEntry"}}},
+}}
+
+var ruleAgentsFilesGetParams = wire.Rule{Types: []string{"object"}, Required: []string{"agentId", "name"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "name", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleAgentsFilesGetResult = wire.Rule{Types: []string{"object"}, Required: []string{"agentId", "workspace", "file"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "workspace", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "file", Rule: wire.Rule{Ref: "AgentsFileEntry"}},
+}}
+
+var ruleAgentsFilesSetParams = wire.Rule{Types: []string{"object"}, Required: []string{"agentId", "name", "content"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "name", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "content", Rule: wire.Rule{Types: []string{"string"}}},
+	{Name: "baseHash", Rule: wire.Rule{Types: []string{"string"}}},
+}}
+
+var ruleAgentsFilesSetResult = wire.Rule{Types: []string{"object"}, Required: []string{"ok", "agentId", "workspace", "file"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "ok", Rule: wire.Rule{Types: []string{"boolean"}, Const: `true`}},
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "workspace", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "file", Rule: wire.Rule{Ref: "AgentsFileEntry"}},
 }}

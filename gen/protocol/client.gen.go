@@ -29,9 +29,56 @@ func (c Client) AgentWait(ctx context.Context, params AgentWaitParams) (AgentWai
 	return wire.Call(ctx, c.Caller, MethodAgentWait, params)
 }
 
+// AgentsCreate calls agents.create: Makes an agent and its folder.
+func (c Client) AgentsCreate(ctx context.Context, params AgentsCreateParams) (AgentsCreateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsCreate, params)
+}
+
+// AgentsDelete calls agents.delete: Deletes an agent. Its sessions can be read afterwards, not
+// written to.
+func (c Client) AgentsDelete(ctx context.Context, params AgentsDeleteParams) (AgentsDeleteResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsDelete, params)
+}
+
+// AgentsFilesGet calls agents.files.get: Reads one of them; one that is missing is told as such.
+func (c Client) AgentsFilesGet(ctx context.Context, params AgentsFilesGetParams) (AgentsFilesGetResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsFilesGet, params)
+}
+
+// AgentsFilesList calls agents.files.list: The files that an agent works by.
+func (c Client) AgentsFilesList(ctx context.Context, params AgentsFilesListParams) (AgentsFilesListResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsFilesList, params)
+}
+
+// AgentsFilesSet calls agents.files.set: Writes one of them.
+func (c Client) AgentsFilesSet(ctx context.Context, params AgentsFilesSetParams) (AgentsFilesSetResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsFilesSet, params)
+}
+
 // AgentsList calls agents.list: The agents, with the default one and the main session's name.
 func (c Client) AgentsList(ctx context.Context, params AgentsListParams) (AgentsListResult, error) {
 	return wire.Call(ctx, c.Caller, MethodAgentsList, params)
+}
+
+// AgentsUpdate calls agents.update: Changes an agent's name, folder, models or avatar.
+func (c Client) AgentsUpdate(ctx context.Context, params AgentsUpdateParams) (AgentsUpdateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAgentsUpdate, params)
+}
+
+// AuditList calls audit.list: The record of decisions, newest first, page by page.
+func (c Client) AuditList(ctx context.Context, params AuditListParams) (AuditListResult, error) {
+	return wire.Call(ctx, c.Caller, MethodAuditList, params)
+}
+
+// BackupCheck calls backup.check: Checks the database in a copy that is not kept.
+func (c Client) BackupCheck(ctx context.Context, params BackupCheckParams) (BackupCheckResult, error) {
+	return wire.Call(ctx, c.Caller, MethodBackupCheck, params)
+}
+
+// BackupCreate calls backup.create: Writes a copy of the database on the gateway's host, checks
+// it, and says where it is.
+func (c Client) BackupCreate(ctx context.Context, params BackupCreateParams) (BackupCreateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodBackupCreate, params)
 }
 
 // ChatAbort calls chat.abort: Aborts one run, or all runs of a conversation.
@@ -105,6 +152,12 @@ func (c Client) DevicePairRemove(ctx context.Context, params DevicePairRemovePar
 	return wire.Call(ctx, c.Caller, MethodDevicePairRemove, params)
 }
 
+// DevicePairRename calls device.pair.rename: Gives a paired device a name that it cannot change
+// itself.
+func (c Client) DevicePairRename(ctx context.Context, params DevicePairRenameParams) (DevicePairRenameResult, error) {
+	return wire.Call(ctx, c.Caller, MethodDevicePairRename, params)
+}
+
 // DeviceTokenRevoke calls device.token.revoke: Ends all tokens of a device in a role and closes
 // its connections in that role.
 func (c Client) DeviceTokenRevoke(ctx context.Context, params DeviceTokenRevokeParams) (DeviceTokenRevokeResult, error) {
@@ -146,6 +199,40 @@ func (c Client) LogsTail(ctx context.Context, params LogsTailParams) (LogsTailRe
 // ModelsList calls models.list: The models of the configured backends.
 func (c Client) ModelsList(ctx context.Context, params ModelsListParams) (ModelsListResult, error) {
 	return wire.Call(ctx, c.Caller, MethodModelsList, params)
+}
+
+// NodePairApprove calls node.pair.approve: Puts a node on the list and tells its token, if the
+// caller holds what the node's commands need: operator.write, and operator.admin for those of
+// system.
+func (c Client) NodePairApprove(ctx context.Context, params NodePairApproveParams) (NodePairApproveResult, error) {
+	return wire.Call(ctx, c.Caller, MethodNodePairApprove, params)
+}
+
+// NodePairList calls node.pair.list: The nodes on the list and those that wait for a decision.
+func (c Client) NodePairList(ctx context.Context, params NodePairListParams) (NodePairListResult, error) {
+	return wire.Call(ctx, c.Caller, MethodNodePairList, params)
+}
+
+// NodePairReject calls node.pair.reject: Removes a request. The node may ask again.
+func (c Client) NodePairReject(ctx context.Context, params NodePairRejectParams) (NodePairRejectResult, error) {
+	return wire.Call(ctx, c.Caller, MethodNodePairReject, params)
+}
+
+// NodePairRequest calls node.pair.request: Asks for a node to be put on the list of nodes.
+func (c Client) NodePairRequest(ctx context.Context, params NodePairRequestParams) (NodePairRequestResult, error) {
+	return wire.Call(ctx, c.Caller, MethodNodePairRequest, params)
+}
+
+// NodePairVerify calls node.pair.verify: Tells whether a token is the one that a node on the list
+// was given.
+func (c Client) NodePairVerify(ctx context.Context, params NodePairVerifyParams) (NodePairVerifyResult, error) {
+	return wire.Call(ctx, c.Caller, MethodNodePairVerify, params)
+}
+
+// NodeRename calls node.rename: Names a node on the list. It does not know the nodes that are
+// paired as devices.
+func (c Client) NodeRename(ctx context.Context, params NodeRenameParams) (NodeRenameResult, error) {
+	return wire.Call(ctx, c.Caller, MethodNodeRename, params)
 }
 
 // SystemEvent calls system-event: Reports a device's presence or leaves a note for the agent's

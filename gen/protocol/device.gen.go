@@ -203,6 +203,22 @@ type DevicePairRemoveResult struct {
 	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
 }
 
+// Which device to name, and how.
+type DevicePairRenameParams struct {
+	// Id of the device: SHA-256 of its public key in lower-case hex.
+	DeviceID string `json:"deviceId" jsonschema:"minLength=1"`
+
+	// The name, of which at most 120 bytes are kept; the device cannot change it
+	// itself. Empty lets the device name itself again.
+	DisplayName string `json:"displayName"`
+}
+
+// The device with its name.
+type DevicePairRenameResult struct {
+	// The device as it is now.
+	Device PairedDevice `json:"device"`
+}
+
 // Which tokens to replace by a new one.
 type DeviceTokenRotateParams struct {
 	// Id of the device: SHA-256 of its public key in lower-case hex.
@@ -285,6 +301,13 @@ var MethodDevicePairRemove = wire.Method[DevicePairRemoveParams, DevicePairRemov
 	Result:     CodecDevicePairRemoveResult,
 }
 
+// MethodDevicePairRename describes device.pair.rename: Gives a paired device a name that it cannot change itself.
+var MethodDevicePairRename = wire.Method[DevicePairRenameParams, DevicePairRenameResult]{
+	MethodInfo: wire.MethodInfo{Name: "device.pair.rename", Domain: "device", Role: "operator", Scope: "operator.pairing", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Gives a paired device a name that it cannot change itself."},
+	Params:     CodecDevicePairRenameParams,
+	Result:     CodecDevicePairRenameResult,
+}
+
 // MethodDeviceTokenRevoke describes device.token.revoke: Ends all tokens of a device in a role and closes its connections in that role.
 var MethodDeviceTokenRevoke = wire.Method[DeviceTokenRevokeParams, DeviceTokenRevokeResult]{
 	MethodInfo: wire.MethodInfo{Name: "device.token.revoke", Domain: "device", Role: "operator", Scope: "operator.pairing", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Ends all tokens of a device in a role and closes its connections in that role."},
@@ -325,6 +348,9 @@ type DeviceService interface {
 	// DevicePairRemove handles device.pair.remove: Forgets a paired device, its tokens and its
 	// requests, and closes its connections.
 	DevicePairRemove(ctx context.Context, peer *wire.Peer, params DevicePairRemoveParams) (DevicePairRemoveResult, error)
+	// DevicePairRename handles device.pair.rename: Gives a paired device a name that it cannot change
+	// itself.
+	DevicePairRename(ctx context.Context, peer *wire.Peer, params DevicePairRenameParams) (DevicePairRenameResult, error)
 	// DeviceTokenRevoke handles device.token.revoke: Ends all tokens of a device in a role and closes
 	// its connections in that role.
 	DeviceTokenRevoke(ctx context.Context, peer *wire.Peer, params DeviceTokenRevokeParams) (DeviceTokenRevokeResult, error)
@@ -339,6 +365,7 @@ func MountDevice(r wire.Registry, s DeviceService) {
 	wire.Handle(r, MethodDevicePairList, s.DevicePairList)
 	wire.Handle(r, MethodDevicePairReject, s.DevicePairReject)
 	wire.Handle(r, MethodDevicePairRemove, s.DevicePairRemove)
+	wire.Handle(r, MethodDevicePairRename, s.DevicePairRename)
 	wire.Handle(r, MethodDeviceTokenRevoke, s.DeviceTokenRevoke)
 	wire.Handle(r, MethodDeviceTokenRotate, s.DeviceTokenRotate)
 }

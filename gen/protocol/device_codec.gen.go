@@ -1375,6 +1375,148 @@ func (v DevicePairRemoveResult) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
+// DecodeDevicePairRenameParams reads one DevicePairRenameParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeDevicePairRenameParams(raw []byte) (DevicePairRenameParams, error) {
+	var v DevicePairRenameParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(DevicePairRenameParams), wire.Explain(raw, wire.Closed, &ruleDevicePairRenameParams, rule)
+}
+
+// DecodeDevicePairRenameParamsOpen reads one DevicePairRenameParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeDevicePairRenameParamsOpen(raw []byte) (DevicePairRenameParams, error) {
+	var v DevicePairRenameParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(DevicePairRenameParams), wire.Explain(raw, wire.Open, &ruleDevicePairRenameParams, rule)
+}
+
+// CodecDevicePairRenameParams converts between DevicePairRenameParams and JSON.
+var CodecDevicePairRenameParams = wire.Codec[DevicePairRenameParams]{Decode: DecodeDevicePairRenameParams, DecodeOpen: DecodeDevicePairRenameParamsOpen, Append: appendDevicePairRenameParams}
+
+func appendDevicePairRenameParams(b []byte, v DevicePairRenameParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v DevicePairRenameParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *DevicePairRenameParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeDevicePairRenameParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *DevicePairRenameParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "deviceId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.DeviceID) || v.DeviceID == "" {
+				return false
+			}
+		case "displayName":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.DisplayName) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x3 == 0x3
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v DevicePairRenameParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"deviceId":`...)
+	b = wire.AppendText(b, v.DeviceID)
+	b = append(b, `,"displayName":`...)
+	b = wire.AppendText(b, v.DisplayName)
+	return append(b, '}')
+}
+
+// DecodeDevicePairRenameResult reads one DevicePairRenameResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeDevicePairRenameResult(raw []byte) (DevicePairRenameResult, error) {
+	var v DevicePairRenameResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(DevicePairRenameResult), wire.Explain(raw, wire.Closed, &ruleDevicePairRenameResult, rule)
+}
+
+// DecodeDevicePairRenameResultOpen reads one DevicePairRenameResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeDevicePairRenameResultOpen(raw []byte) (DevicePairRenameResult, error) {
+	var v DevicePairRenameResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(DevicePairRenameResult), wire.Explain(raw, wire.Open, &ruleDevicePairRenameResult, rule)
+}
+
+// CodecDevicePairRenameResult converts between DevicePairRenameResult and JSON.
+var CodecDevicePairRenameResult = wire.Codec[DevicePairRenameResult]{Decode: DecodeDevicePairRenameResult, DecodeOpen: DecodeDevicePairRenameResultOpen, Append: appendDevicePairRenameResult}
+
+func appendDevicePairRenameResult(b []byte, v DevicePairRenameResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v DevicePairRenameResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *DevicePairRenameResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeDevicePairRenameResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *DevicePairRenameResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "device":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !v.Device.decode(d) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v DevicePairRenameResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"device":`...)
+	b = v.Device.AppendJSON(b)
+	return append(b, '}')
+}
+
 // DecodeDeviceTokenRotateParams reads one DeviceTokenRotateParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
 func DecodeDeviceTokenRotateParams(raw []byte) (DeviceTokenRotateParams, error) {
 	var v DeviceTokenRotateParams

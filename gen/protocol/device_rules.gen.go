@@ -90,6 +90,15 @@ var ruleDevicePairRemoveResult = wire.Rule{Types: []string{"object"}, Required: 
 	{Name: "deviceId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 }}
 
+var ruleDevicePairRenameParams = wire.Rule{Types: []string{"object"}, Required: []string{"deviceId", "displayName"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "deviceId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "displayName", Rule: wire.Rule{Types: []string{"string"}}},
+}}
+
+var ruleDevicePairRenameResult = wire.Rule{Types: []string{"object"}, Required: []string{"device"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "device", Rule: wire.Rule{Ref: "PairedDevice"}},
+}}
+
 var ruleDeviceTokenRotateParams = wire.Rule{Types: []string{"object"}, Required: []string{"deviceId", "role"}, Closed: true, Properties: []wire.PropertyRule{
 	{Name: "deviceId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "role", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},

@@ -83,6 +83,8 @@ const (
 	DetailDeviceSignatureExpired = "DEVICE_SIGNATURE_EXPIRED"
 	// DetailDeviceSignatureInvalid: The signature does not fit the text that connect implies.
 	DetailDeviceSignatureInvalid = "DEVICE_SIGNATURE_INVALID"
+	// DetailFileChanged: The file is not what the caller last read, so nothing was written.
+	DetailFileChanged = "FILE_CHANGED"
 	// DetailHostNotAllowed: The Host header names no address of this gateway.
 	DetailHostNotAllowed = "HOST_NOT_ALLOWED"
 	// DetailIdempotencyConflict: The idempotency key was used before with other params.
@@ -247,6 +249,8 @@ func DetailNextStep(code string) string {
 		return "check_clock"
 	case DetailDeviceSignatureInvalid:
 		return "fix_device_identity"
+	case DetailFileChanged:
+		return "read_again"
 	case DetailHostNotAllowed:
 		return "allow_host"
 	case DetailIdempotencyConflict:
@@ -531,6 +535,13 @@ func Errors() []wire.ErrorInfo {
 			Error:     "INVALID_REQUEST",
 			NextStep:  "fix_device_identity",
 			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "FILE_CHANGED",
+			Meaning:  "The file is not what the caller last read, so nothing was written.",
+			Cause:    "Somebody else, or the agent itself, wrote it in between; baseHash is the hash of the older one.",
+			Fix:      "Read the file again, put the change into what it says now, and write that with its new hash.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "read_again",
 		},
 		{Kind: wire.KindDetail, Name: "HOST_NOT_ALLOWED",
 			Meaning:   "The Host header names no address of this gateway.",

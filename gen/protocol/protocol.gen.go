@@ -24,15 +24,18 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, chat ChatService, config ConfigService, device DeviceService, health HealthService, logs LogsService, models ModelsService, presence PresenceService, sessions SessionsService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, config ConfigService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
+	MountAudit(r, audit)
+	MountBackup(r, backup)
 	MountChat(r, chat)
 	MountConfig(r, config)
 	MountDevice(r, device)
 	MountHealth(r, health)
 	MountLogs(r, logs)
 	MountModels(r, models)
+	MountNode(r, node)
 	MountPresence(r, presence)
 	MountSessions(r, sessions)
 }
@@ -43,7 +46,16 @@ func Methods() []wire.MethodInfo {
 		MethodAgent.MethodInfo,
 		MethodAgentIdentityGet.MethodInfo,
 		MethodAgentWait.MethodInfo,
+		MethodAgentsCreate.MethodInfo,
+		MethodAgentsDelete.MethodInfo,
+		MethodAgentsFilesGet.MethodInfo,
+		MethodAgentsFilesList.MethodInfo,
+		MethodAgentsFilesSet.MethodInfo,
 		MethodAgentsList.MethodInfo,
+		MethodAgentsUpdate.MethodInfo,
+		MethodAuditList.MethodInfo,
+		MethodBackupCheck.MethodInfo,
+		MethodBackupCreate.MethodInfo,
 		MethodChatAbort.MethodInfo,
 		MethodChatHistory.MethodInfo,
 		MethodChatInject.MethodInfo,
@@ -58,12 +70,19 @@ func Methods() []wire.MethodInfo {
 		MethodDevicePairList.MethodInfo,
 		MethodDevicePairReject.MethodInfo,
 		MethodDevicePairRemove.MethodInfo,
+		MethodDevicePairRename.MethodInfo,
 		MethodDeviceTokenRevoke.MethodInfo,
 		MethodDeviceTokenRotate.MethodInfo,
 		MethodHealth.MethodInfo,
 		MethodLastHeartbeat.MethodInfo,
 		MethodLogsTail.MethodInfo,
 		MethodModelsList.MethodInfo,
+		MethodNodePairApprove.MethodInfo,
+		MethodNodePairList.MethodInfo,
+		MethodNodePairReject.MethodInfo,
+		MethodNodePairRequest.MethodInfo,
+		MethodNodePairVerify.MethodInfo,
+		MethodNodeRename.MethodInfo,
 		MethodSessionsDelete.MethodInfo,
 		MethodSessionsList.MethodInfo,
 		MethodSessionsPatch.MethodInfo,
@@ -87,6 +106,8 @@ func Events() []wire.EventInfo {
 		EventDevicePairResolved.EventInfo,
 		EventHealth.EventInfo,
 		EventHeartbeat.EventInfo,
+		EventNodePairRequested.EventInfo,
+		EventNodePairResolved.EventInfo,
 		EventPresence.EventInfo,
 		EventShutdown.EventInfo,
 		EventTick.EventInfo,
@@ -122,9 +143,29 @@ func Definitions() []string {
 		"AgentWaitParams",
 		"AgentWaitResult",
 		"AgentWaitStatus",
+		"AgentsCreateParams",
+		"AgentsCreateResult",
+		"AgentsDeleteParams",
+		"AgentsDeleteResult",
+		"AgentsFileEntry",
+		"AgentsFilesGetParams",
+		"AgentsFilesGetResult",
+		"AgentsFilesListParams",
+		"AgentsFilesListResult",
+		"AgentsFilesSetParams",
+		"AgentsFilesSetResult",
 		"AgentsListParams",
 		"AgentsListResult",
+		"AgentsUpdateParams",
+		"AgentsUpdateResult",
+		"AuditListParams",
+		"AuditListResult",
+		"AuditRecord",
 		"AuthMode",
+		"BackupCheckParams",
+		"BackupCheckResult",
+		"BackupCreateParams",
+		"BackupCreateResult",
 		"ChatAbortMark",
 		"ChatAbortOrigin",
 		"ChatAbortParams",
@@ -175,6 +216,8 @@ func Definitions() []string {
 		"DevicePairRejectResult",
 		"DevicePairRemoveParams",
 		"DevicePairRemoveResult",
+		"DevicePairRenameParams",
+		"DevicePairRenameResult",
 		"DevicePairRequestedEvent",
 		"DevicePairResolvedEvent",
 		"DeviceToken",
@@ -210,8 +253,23 @@ func Definitions() []string {
 		"ModelChoice",
 		"ModelsListParams",
 		"ModelsListResult",
+		"NodePairApproveParams",
+		"NodePairApproveResult",
+		"NodePairListParams",
+		"NodePairListResult",
+		"NodePairRejectParams",
+		"NodePairRejectResult",
+		"NodePairRequestParams",
+		"NodePairRequestResult",
+		"NodePairResolvedEvent",
+		"NodePairVerifyParams",
+		"NodePairVerifyResult",
+		"NodePairingPendingRequest",
+		"NodeRenameParams",
+		"NodeRenameResult",
 		"OkResult",
 		"PairedDevice",
+		"PairedNode",
 		"PresenceEntry",
 		"PresenceEvent",
 		"RequestFrame",
@@ -319,12 +377,52 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeAgentWaitResult(raw)
 	case "AgentWaitStatus":
 		_, err = DecodeAgentWaitStatus(raw)
+	case "AgentsCreateParams":
+		_, err = DecodeAgentsCreateParams(raw)
+	case "AgentsCreateResult":
+		_, err = DecodeAgentsCreateResult(raw)
+	case "AgentsDeleteParams":
+		_, err = DecodeAgentsDeleteParams(raw)
+	case "AgentsDeleteResult":
+		_, err = DecodeAgentsDeleteResult(raw)
+	case "AgentsFileEntry":
+		_, err = DecodeAgentsFileEntry(raw)
+	case "AgentsFilesGetParams":
+		_, err = DecodeAgentsFilesGetParams(raw)
+	case "AgentsFilesGetResult":
+		_, err = DecodeAgentsFilesGetResult(raw)
+	case "AgentsFilesListParams":
+		_, err = DecodeAgentsFilesListParams(raw)
+	case "AgentsFilesListResult":
+		_, err = DecodeAgentsFilesListResult(raw)
+	case "AgentsFilesSetParams":
+		_, err = DecodeAgentsFilesSetParams(raw)
+	case "AgentsFilesSetResult":
+		_, err = DecodeAgentsFilesSetResult(raw)
 	case "AgentsListParams":
 		_, err = DecodeAgentsListParams(raw)
 	case "AgentsListResult":
 		_, err = DecodeAgentsListResult(raw)
+	case "AgentsUpdateParams":
+		_, err = DecodeAgentsUpdateParams(raw)
+	case "AgentsUpdateResult":
+		_, err = DecodeAgentsUpdateResult(raw)
+	case "AuditListParams":
+		_, err = DecodeAuditListParams(raw)
+	case "AuditListResult":
+		_, err = DecodeAuditListResult(raw)
+	case "AuditRecord":
+		_, err = DecodeAuditRecord(raw)
 	case "AuthMode":
 		_, err = DecodeAuthMode(raw)
+	case "BackupCheckParams":
+		_, err = DecodeBackupCheckParams(raw)
+	case "BackupCheckResult":
+		_, err = DecodeBackupCheckResult(raw)
+	case "BackupCreateParams":
+		_, err = DecodeBackupCreateParams(raw)
+	case "BackupCreateResult":
+		_, err = DecodeBackupCreateResult(raw)
 	case "ChatAbortMark":
 		_, err = DecodeChatAbortMark(raw)
 	case "ChatAbortOrigin":
@@ -425,6 +523,10 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeDevicePairRemoveParams(raw)
 	case "DevicePairRemoveResult":
 		_, err = DecodeDevicePairRemoveResult(raw)
+	case "DevicePairRenameParams":
+		_, err = DecodeDevicePairRenameParams(raw)
+	case "DevicePairRenameResult":
+		_, err = DecodeDevicePairRenameResult(raw)
 	case "DevicePairRequestedEvent":
 		_, err = DecodeDevicePairRequestedEvent(raw)
 	case "DevicePairResolvedEvent":
@@ -495,10 +597,40 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeModelsListParams(raw)
 	case "ModelsListResult":
 		_, err = DecodeModelsListResult(raw)
+	case "NodePairApproveParams":
+		_, err = DecodeNodePairApproveParams(raw)
+	case "NodePairApproveResult":
+		_, err = DecodeNodePairApproveResult(raw)
+	case "NodePairListParams":
+		_, err = DecodeNodePairListParams(raw)
+	case "NodePairListResult":
+		_, err = DecodeNodePairListResult(raw)
+	case "NodePairRejectParams":
+		_, err = DecodeNodePairRejectParams(raw)
+	case "NodePairRejectResult":
+		_, err = DecodeNodePairRejectResult(raw)
+	case "NodePairRequestParams":
+		_, err = DecodeNodePairRequestParams(raw)
+	case "NodePairRequestResult":
+		_, err = DecodeNodePairRequestResult(raw)
+	case "NodePairResolvedEvent":
+		_, err = DecodeNodePairResolvedEvent(raw)
+	case "NodePairVerifyParams":
+		_, err = DecodeNodePairVerifyParams(raw)
+	case "NodePairVerifyResult":
+		_, err = DecodeNodePairVerifyResult(raw)
+	case "NodePairingPendingRequest":
+		_, err = DecodeNodePairingPendingRequest(raw)
+	case "NodeRenameParams":
+		_, err = DecodeNodeRenameParams(raw)
+	case "NodeRenameResult":
+		_, err = DecodeNodeRenameResult(raw)
 	case "OkResult":
 		_, err = DecodeOkResult(raw)
 	case "PairedDevice":
 		_, err = DecodePairedDevice(raw)
+	case "PairedNode":
+		_, err = DecodePairedNode(raw)
 	case "PresenceEntry":
 		_, err = DecodePresenceEntry(raw)
 	case "PresenceEvent":
@@ -654,12 +786,52 @@ func rule(def string) *wire.Rule {
 		return &ruleAgentWaitResult
 	case "AgentWaitStatus":
 		return &ruleAgentWaitStatus
+	case "AgentsCreateParams":
+		return &ruleAgentsCreateParams
+	case "AgentsCreateResult":
+		return &ruleAgentsCreateResult
+	case "AgentsDeleteParams":
+		return &ruleAgentsDeleteParams
+	case "AgentsDeleteResult":
+		return &ruleAgentsDeleteResult
+	case "AgentsFileEntry":
+		return &ruleAgentsFileEntry
+	case "AgentsFilesGetParams":
+		return &ruleAgentsFilesGetParams
+	case "AgentsFilesGetResult":
+		return &ruleAgentsFilesGetResult
+	case "AgentsFilesListParams":
+		return &ruleAgentsFilesListParams
+	case "AgentsFilesListResult":
+		return &ruleAgentsFilesListResult
+	case "AgentsFilesSetParams":
+		return &ruleAgentsFilesSetParams
+	case "AgentsFilesSetResult":
+		return &ruleAgentsFilesSetResult
 	case "AgentsListParams":
 		return &ruleAgentsListParams
 	case "AgentsListResult":
 		return &ruleAgentsListResult
+	case "AgentsUpdateParams":
+		return &ruleAgentsUpdateParams
+	case "AgentsUpdateResult":
+		return &ruleAgentsUpdateResult
+	case "AuditListParams":
+		return &ruleAuditListParams
+	case "AuditListResult":
+		return &ruleAuditListResult
+	case "AuditRecord":
+		return &ruleAuditRecord
 	case "AuthMode":
 		return &ruleAuthMode
+	case "BackupCheckParams":
+		return &ruleBackupCheckParams
+	case "BackupCheckResult":
+		return &ruleBackupCheckResult
+	case "BackupCreateParams":
+		return &ruleBackupCreateParams
+	case "BackupCreateResult":
+		return &ruleBackupCreateResult
 	case "ChatAbortMark":
 		return &ruleChatAbortMark
 	case "ChatAbortOrigin":
@@ -760,6 +932,10 @@ func rule(def string) *wire.Rule {
 		return &ruleDevicePairRemoveParams
 	case "DevicePairRemoveResult":
 		return &ruleDevicePairRemoveResult
+	case "DevicePairRenameParams":
+		return &ruleDevicePairRenameParams
+	case "DevicePairRenameResult":
+		return &ruleDevicePairRenameResult
 	case "DevicePairRequestedEvent":
 		return &ruleDevicePairRequestedEvent
 	case "DevicePairResolvedEvent":
@@ -830,10 +1006,40 @@ func rule(def string) *wire.Rule {
 		return &ruleModelsListParams
 	case "ModelsListResult":
 		return &ruleModelsListResult
+	case "NodePairApproveParams":
+		return &ruleNodePairApproveParams
+	case "NodePairApproveResult":
+		return &ruleNodePairApproveResult
+	case "NodePairListParams":
+		return &ruleNodePairListParams
+	case "NodePairListResult":
+		return &ruleNodePairListResult
+	case "NodePairRejectParams":
+		return &ruleNodePairRejectParams
+	case "NodePairRejectResult":
+		return &ruleNodePairRejectResult
+	case "NodePairRequestParams":
+		return &ruleNodePairRequestParams
+	case "NodePairRequestResult":
+		return &ruleNodePairRequestResult
+	case "NodePairResolvedEvent":
+		return &ruleNodePairResolvedEvent
+	case "NodePairVerifyParams":
+		return &ruleNodePairVerifyParams
+	case "NodePairVerifyResult":
+		return &ruleNodePairVerifyResult
+	case "NodePairingPendingRequest":
+		return &ruleNodePairingPendingRequest
+	case "NodeRenameParams":
+		return &ruleNodeRenameParams
+	case "NodeRenameResult":
+		return &ruleNodeRenameResult
 	case "OkResult":
 		return &ruleOkResult
 	case "PairedDevice":
 		return &rulePairedDevice
+	case "PairedNode":
+		return &rulePairedNode
 	case "PresenceEntry":
 		return &rulePresenceEntry
 	case "PresenceEvent":

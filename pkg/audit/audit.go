@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,7 +63,20 @@ const (
 	ActionTokenRevoke  = "token.revoke"
 	ActionSecretChange = "secret.change"
 	ActionConfigWrite  = "config.write"
+	ActionNodeRequest  = "node.pair.request"
+	ActionNodeApprove  = "node.pair.approve"
+	ActionNodeReject   = "node.pair.reject"
+	ActionNodeRename   = "node.rename"
 )
+
+// Actions returns all of them, in the order in which people are told of them.
+func Actions() []string {
+	return []string{
+		ActionConnect, ActionPairRequest, ActionPairApprove, ActionPairReject, ActionPairRemove, ActionDeviceRename,
+		ActionTokenRotate, ActionTokenRevoke, ActionSecretChange, ActionConfigWrite,
+		ActionNodeRequest, ActionNodeApprove, ActionNodeReject, ActionNodeRename,
+	}
+}
 
 // Record is one decision. Empty members are unknown or do not apply.
 type Record struct {
@@ -262,7 +276,8 @@ type Query struct {
 	Since int64
 	// Action and Decision, when not empty, must be equal.
 	Action, Decision string
-	// Device, when not empty, is the actor or the device decided about.
+	// Device, when not empty, is the beginning of the actor's id or of the device's
+	// that was decided about: people type the first characters.
 	Device string
 	// Limit is the largest number of records, at most 1000; 0 means 100.
 	Limit int
@@ -270,7 +285,7 @@ type Query struct {
 
 func (q Query) matches(r Record) bool {
 	return (q.Action == "" || q.Action == r.Action) && (q.Decision == "" || q.Decision == r.Decision) &&
-		(q.Device == "" || q.Device == r.Actor || q.Device == r.Device)
+		(q.Device == "" || strings.HasPrefix(r.Actor, q.Device) || strings.HasPrefix(r.Device, q.Device))
 }
 
 // List returns the records that q selects, newest first. A record that cannot be

@@ -24,6 +24,11 @@ func (a *App) ask(c *cli.Context, fn func(ctx context.Context, conn *client.Conn
 	if err := noArgs(c); err != nil {
 		return err
 	}
+	return a.connected(c, fn)
+}
+
+// connected is ask for a command that takes arguments.
+func (a *App) connected(c *cli.Context, fn func(ctx context.Context, conn *client.Conn) error) error {
 	limit, err := timeout(c, askTimeout)
 	if err != nil {
 		return err

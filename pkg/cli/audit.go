@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,23 +10,27 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/settings"
+	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 const auditHelp = `The record tells who connected, who was refused and why, and what was paired, granted,
 rotated and revoked, newest first. It holds no secret.
 
-It is read from the state directory, which a running gateway keeps to itself: stop the gateway
-to read it. Meanwhile "coderclaw logs" tells of the same decisions.`
+A running gateway is asked, which takes operator.admin; while none runs on this state directory,
+the record is read there. What was decided within the last second may be missing.
+
+coderclaw audit list --since 24h --decision refused`
 
 func (a *App) auditCommand() *cli.Command {
-	actions := strings.Join(auditActions(), ", ")
+	actions := strings.Join(audit.Actions(), ", ")
 	return &cli.Command{
 		Name: "audit", Category: categorySecurity,
 		Usage: "read the record of who was let in, refused, paired and removed",
 		Subcommands: []*cli.Command{{
-			Name: "list", Usage: "print the record, newest first; the gateway must not run",
+			Name: "list", Usage: "print the record, newest first",
 			UsageText: "coderclaw audit list [--since 24h] [--device ID] [--decision refused]", Description: auditHelp,
 			Flags: []cli.Flag{
 				&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 50, Usage: "at most `N` records, 1000 at the most"},
@@ -34,16 +39,9 @@ func (a *App) auditCommand() *cli.Command {
 				&cli.StringFlag{Name: "action", Usage: "only records of `ACTION`: " + actions},
 				&cli.StringFlag{Name: "decision", Usage: "only `allowed` or refused"},
 			},
-			BashComplete: func(*cli.Context) { a.out.printf("%s\n", strings.Join(auditActions(), "\n")) },
+			BashComplete: func(*cli.Context) { a.out.printf("%s\n", strings.Join(audit.Actions(), "\n")) },
 			Action:       a.runAuditList,
 		}},
-	}
-}
-
-func auditActions() []string {
-	return []string{
-		audit.ActionConnect, audit.ActionPairRequest, audit.ActionPairApprove, audit.ActionPairReject, audit.ActionPairRemove,
-		audit.ActionDeviceRename, audit.ActionTokenRotate, audit.ActionTokenRevoke, audit.ActionSecretChange, audit.ActionConfigWrite,
 	}
 }
 
@@ -52,23 +50,27 @@ func (a *App) runAuditList(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	stateDir, _ := settings.Paths(a.getenv(c))
-	if _, elsewhere := globalString(c, flagURL); elsewhere {
-		return usagef("audit list reads a state directory, not a gateway: leave out --url, and give --state-dir on the gateway's machine")
+	limit, err := timeout(c, askTimeout)
+	if err != nil {
+		return err
 	}
-	if port, running := runningPort(stateDir); running {
-		return withHint(fmt.Errorf("the gateway on port %d keeps the record of %s to itself while it runs", port, stateDir),
-			"stop it and run this again; meanwhile its decisions are in: coderclaw logs")
-	}
-	records, err := readAudit(stateDir, q)
+	ctx, cancel := within(c.Context, limit)
+	defer cancel()
+	records, err := a.readAudit(ctx, c, q)
 	if err != nil {
 		return err
 	}
 	return a.printAudit(records)
 }
 
-// readAudit reads the record of a state directory that no gateway runs on.
-func readAudit(stateDir string, q audit.Query) (_ []audit.Record, err error) {
+// readAudit asks the gateway when one runs on the state directory, or when --url
+// names another, and reads the state directory itself otherwise.
+func (a *App) readAudit(ctx context.Context, c *cli.Context, q audit.Query) (_ []audit.Record, err error) {
+	stateDir, _ := settings.Paths(a.getenv(c))
+	_, elsewhere := globalString(c, flagURL)
+	if _, running := runningPort(stateDir); running || elsewhere {
+		return a.askAudit(ctx, c, q)
+	}
 	db, err := openState(stateDir)
 	if err != nil {
 		return nil, err
@@ -78,28 +80,32 @@ func readAudit(stateDir string, q audit.Query) (_ []audit.Record, err error) {
 	if err != nil {
 		return nil, err
 	}
-	prefix, want := q.Device, q.Limit
-	if prefix == "" {
-		return log.List(q)
+	return log.List(q)
+}
+
+// askAudit reads the record of a running gateway.
+func (a *App) askAudit(ctx context.Context, c *cli.Context, q audit.Query) ([]audit.Record, error) {
+	conn, _, err := a.dialDoor(ctx, c, "stop the gateway: this command then reads its state directory, without a connection")
+	if err != nil {
+		return nil, err
 	}
-	// The record knows whole ids only; a person types the first characters.
-	q.Device, q.Limit = "", 0
-	var out []audit.Record
-	for {
-		page, err := log.List(q)
-		if err != nil || len(page) == 0 {
-			return out, err
-		}
-		for _, r := range page {
-			if strings.HasPrefix(r.Actor, prefix) || strings.HasPrefix(r.Device, prefix) {
-				out = append(out, r)
-			}
-			if len(out) == want {
-				return out, nil
-			}
-		}
-		q.Before = page[len(page)-1].Seq
+	defer conn.Close()
+	r, err := protocol.Client{Caller: conn}.AuditList(ctx, protocol.AuditListParams{
+		Limit: wire.Some(int64(q.Limit)), Since: happened(q.Since), Action: nonEmpty(q.Action), Device: nonEmpty(q.Device),
+		Decision: wire.Opt[protocol.AuditListParamsDecision]{V: protocol.AuditListParamsDecision(q.Decision), Set: q.Decision != ""},
+	})
+	if err != nil {
+		return nil, err
 	}
+	records := make([]audit.Record, 0, len(r.Records))
+	for _, r := range r.Records {
+		records = append(records, audit.Record{
+			Seq: uint64(r.Seq), At: r.At, Action: r.Action, Decision: r.Decision, Actor: r.Actor.V, Client: r.Client.V,
+			Device: r.Device.V, Address: r.Address.V, Role: r.Role.V, Scopes: r.Scopes, Reason: r.Reason.V, Code: r.Code.V,
+			ConnID: r.ConnID.V, Count: int(r.Count.V),
+		})
+	}
+	return records, nil
 }
 
 func auditQuery(c *cli.Context, now time.Time) (audit.Query, error) {
@@ -113,8 +119,8 @@ func auditQuery(c *cli.Context, now time.Time) (audit.Query, error) {
 	if q.Decision != "" && q.Decision != audit.Allowed && q.Decision != audit.Refused {
 		return q, usagef("--decision %q: want %s or %s", q.Decision, audit.Allowed, audit.Refused)
 	}
-	if q.Action != "" && !slices.Contains(auditActions(), q.Action) {
-		return q, usagef("--action %q: want one of %s", q.Action, strings.Join(auditActions(), ", "))
+	if q.Action != "" && !slices.Contains(audit.Actions(), q.Action) {
+		return q, usagef("--action %q: want one of %s", q.Action, strings.Join(audit.Actions(), ", "))
 	}
 	if text := c.String("since"); text != "" {
 		since, err := parseSince(text, now)

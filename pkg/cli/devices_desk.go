@@ -52,15 +52,22 @@ func (a *App) openDesk(ctx context.Context, c *cli.Context) (desk, error) {
 			return openStateDesk(stateDir)
 		}
 	}
+	conn, t, err := a.dialDoor(ctx, c, "stop the gateway: this command then works on its state directory, without a connection")
+	if err != nil {
+		return nil, err
+	}
+	return gatewayDesk{conn, t.url}, nil
+}
+
+// dialDoor connects for a command that can also do without: when the gateway of
+// this state directory refuses the connection, instead says what to do.
+func (a *App) dialDoor(ctx context.Context, c *cli.Context, instead string) (*client.Conn, target, error) {
 	conn, t, err := a.dial(ctx, c, nil)
-	if err == nil {
-		return gatewayDesk{conn, t.url}, nil
-	}
 	var refused *client.RefusedError
-	if t.local && errors.As(err, &refused) {
-		return nil, withHint(err, "see: coderclaw auth explain; or stop the gateway: this command then works on its state directory, without a connection")
+	if err != nil && t.local && errors.As(err, &refused) {
+		err = withHint(err, "see: coderclaw auth explain; or %s", instead)
 	}
-	return nil, err
+	return conn, t, err
 }
 
 // gatewayDesk is the desk of a running gateway.
@@ -87,9 +94,9 @@ func (d gatewayDesk) reject(ctx context.Context, requestID string) error {
 	return err
 }
 
-func (d gatewayDesk) rename(context.Context, string, string) (protocol.PairedDevice, error) {
-	return protocol.PairedDevice{}, withHint(errors.New("a running gateway has no method that names a device"),
-		"stop the gateway, rename the device on its machine, and start it again")
+func (d gatewayDesk) rename(ctx context.Context, deviceID, name string) (protocol.PairedDevice, error) {
+	r, err := d.protocol().DevicePairRename(ctx, protocol.DevicePairRenameParams{DeviceID: deviceID, DisplayName: name})
+	return r.Device, err
 }
 
 func (d gatewayDesk) remove(ctx context.Context, deviceID string) error {
@@ -116,7 +123,7 @@ func openState(stateDir string) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.Open(store.Options{Dir: stateDir})
+	db, err := store.Open(store.Options{Dir: stateDir, Verify: verifier(), Log: storeLog()})
 	var locked *store.LockedError
 	if errors.As(err, &locked) {
 		return nil, withHint(fmt.Errorf("the state directory %s is in use, by a gateway that starts or another command", stateDir),

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/agents"
 	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/certificate"
 	"github.com/coderclaw/gateway/pkg/gateway"
@@ -56,6 +57,9 @@ type Config struct {
 	Level slog.Level
 	// Version is the program's, such as "1.2.0" or "dev".
 	Version string
+	// Verify checks database files, in a child process: see store.Child. nil checks in
+	// this one, which a damaged file may crash.
+	Verify store.Verify
 	// Ready, when set, is called once the gateway accepts connections.
 	Ready func(url, tokenFile string)
 }
@@ -78,11 +82,13 @@ type Daemon struct {
 	audit    *audit.Log
 	sessions *session.Sessions
 	guard    *identity.Guard
+	agents   *agents.Registry
 	runs     *turn.Runs
 	gateway  *gateway.Gateway
 	health   *health.Service
 	presence *presence.Service
 
+	copies      *store.Keeper
 	certificate *certificate.Keeper // nil without TLS
 
 	closers []func() error
@@ -97,12 +103,18 @@ func begin(cfg Config, l *life) (_ *Daemon, err error) {
 	if cfg.Getenv == nil {
 		cfg.Getenv = os.Getenv
 	}
+	if cfg.Verify == nil {
+		cfg.Verify = store.Here()
+	}
 	d := &Daemon{cfg: cfg, life: l, startedAt: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	if err := store.FinishReplace(cfg.StateDir); err != nil {
+		return nil, err
+	}
 	if err := d.openConfig(); err != nil {
 		return nil, err
 	}
@@ -125,7 +137,7 @@ func begin(cfg Config, l *life) (_ *Daemon, err error) {
 // second gateway touches nothing, then the log and the token.
 func (d *Daemon) openState() (err error) {
 	early := slog.New(slog.NewTextHandler(d.cfg.Stdout, nil)) // the log file is behind the lock
-	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port, Log: early}); err != nil {
+	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port, Log: early, Verify: d.cfg.Verify}); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.db.Close)
@@ -203,7 +215,13 @@ func (d *Daemon) build() error {
 		Version: d.cfg.Version, Host: host, TLS: security, Limits: gateway.Limits{QueueBytes: int64(d.settings.Gateway.MaxBufferedBytes)},
 	})
 	trust.hub = d.gateway
+	if err := d.openAgents(); err != nil {
+		return err
+	}
 	backend, err := d.backend()
+	if err == nil {
+		backend, err = d.choosing(backend)
+	}
 	if err != nil {
 		return err
 	}
@@ -257,6 +275,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.health.Run(serve) })
 	group.Go(func() error { return d.health.RunHeartbeats(serve) })
 	group.Go(func() error { return d.watchStore(serve) })
+	group.Go(func() error { return d.keeper().Run(serve) })
 	group.Go(func() error { return d.keepCertificate(serve) })
 	group.Go(func() error { return d.config.run(serve) })
 	group.Go(func() error {
@@ -333,5 +352,5 @@ func (d *Daemon) snapshot(*wire.Peer) protocol.Snapshot {
 type observer struct{ d *Daemon }
 
 func (o observer) PeerConnected(p *wire.Peer)    { o.d.presence.PeerConnected(p) }
-func (o observer) PeerReady(*wire.Peer)          { o.d.health.Want() }
+func (o observer) PeerReady(p *wire.Peer)        { o.d.health.Want(); o.d.noteNode(p) }
 func (o observer) PeerDisconnected(p *wire.Peer) { o.d.presence.PeerDisconnected(p) }

@@ -11,11 +11,14 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent/openai"
 	agentsvc "github.com/coderclaw/gateway/pkg/service/agent"
 	"github.com/coderclaw/gateway/pkg/service/agents"
+	auditsvc "github.com/coderclaw/gateway/pkg/service/audit"
+	"github.com/coderclaw/gateway/pkg/service/backup"
 	"github.com/coderclaw/gateway/pkg/service/chat"
 	"github.com/coderclaw/gateway/pkg/service/device"
 	"github.com/coderclaw/gateway/pkg/service/health"
 	"github.com/coderclaw/gateway/pkg/service/logs"
 	"github.com/coderclaw/gateway/pkg/service/models"
+	"github.com/coderclaw/gateway/pkg/service/node"
 	"github.com/coderclaw/gateway/pkg/service/presence"
 	"github.com/coderclaw/gateway/pkg/service/sessions"
 	"github.com/coderclaw/gateway/pkg/settings"
@@ -23,7 +26,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-// The one agent that exists until agents can be created, and its main session.
+// The agent that is always there, and its main session.
 const (
 	defaultAgentID     = "main"
 	defaultAgentName   = "Assistant"
@@ -78,19 +81,22 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	})
 	agentService, err := agentsvc.New(agentsvc.Config{
 		Sessions: d.sessions, Runs: d.runs,
-		Agents: []agentsvc.Identity{{ID: defaultAgentID, Name: defaultAgentName, Avatar: defaultAgentAvatar}},
+		Agents: presenter{d.agents},
 	})
 	if err != nil {
 		return err
 	}
 	agentsService, err := agents.New(agents.Config{
-		DefaultID: defaultAgentID, MainKey: mainKey,
-		Agents: []protocol.AgentSummary{{ID: defaultAgentID, Name: wire.Some(defaultAgentName)}},
+		Agents: d.agents, MainKey: mainKey, EndSessions: d.endSessions,
 	})
 	if err != nil {
 		return err
 	}
-	chatService, err := chat.New(chat.Config{Sessions: d.sessions, Runs: d.runs, Emitter: d.gateway})
+	auditService, err := auditsvc.New(auditsvc.Config{Log: d.audit})
+	if err != nil {
+		return err
+	}
+	chatService, err := chat.New(chat.Config{Sessions: d.sessions, Runs: d.runs, Emitter: d.gateway, Agents: d.agents})
 	if err != nil {
 		return err
 	}
@@ -99,6 +105,10 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		return err
 	}
 	deviceService, err := device.New(device.Config{Guard: devices})
+	if err != nil {
+		return err
+	}
+	nodeService, err := node.New(node.Config{Guard: d.guard})
 	if err != nil {
 		return err
 	}
@@ -111,12 +121,15 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	protocol.Mount(d.gateway,
 		agentService,
 		agentsService,
+		auditService,
+		backup.New(d.keeper()),
 		chatService,
 		configService,
 		deviceService,
 		d.health,
 		logs.New(logs.Config{Path: d.logPath}),
 		models.New(models.Config{Log: d.log, Catalogue: backend}),
+		nodeService,
 		d.presence,
 		sessionsService,
 	)

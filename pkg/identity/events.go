@@ -34,6 +34,11 @@ type Events interface {
 	// SecretChanged says that the shared secret is another one: close the
 	// connections that proved the old one (Grant.BySecret).
 	SecretChanged()
+	// NodePairRequested says that a node on the older list waits for a person; told
+	// once for each request.
+	NodePairRequested(p PendingNode)
+	// NodePairResolved says that such a request is gone, as PairResolved does.
+	NodePairResolved(p PendingNode, decision string, ts int64)
 }
 
 // Audit takes the record of what was decided. *audit.Log is one.
@@ -48,12 +53,14 @@ type Audit interface {
 // quiet stands in for Events and Audit that nobody gave.
 type quiet struct{}
 
-func (quiet) PairRequested(Pending)                  {}
-func (quiet) PairResolved(Pending, string, int64)    {}
-func (quiet) AuthorityChanged(string, string)        {}
-func (quiet) SecretChanged()                         {}
-func (quiet) AppendIn(*store.Tx, audit.Record) error { return nil }
-func (quiet) Note(audit.Record)                      {}
+func (quiet) PairRequested(Pending)                       {}
+func (quiet) PairResolved(Pending, string, int64)         {}
+func (quiet) AuthorityChanged(string, string)             {}
+func (quiet) SecretChanged()                              {}
+func (quiet) NodePairRequested(PendingNode)               {}
+func (quiet) NodePairResolved(PendingNode, string, int64) {}
+func (quiet) AppendIn(*store.Tx, audit.Record) error      { return nil }
+func (quiet) Note(audit.Record)                           {}
 
 // noteConnect records how a connect ended. Strangers cause connects, so the record
 // is queued and never costs the connect a write.

@@ -73,6 +73,10 @@ func (s *spy) PairResolved(p Pending, decision string, _ int64) {
 }
 func (s *spy) AuthorityChanged(deviceID, role string) { s.add("changed %s %q", deviceID[:4], role) }
 func (s *spy) SecretChanged()                         { s.add("secret") }
+func (s *spy) NodePairRequested(p PendingNode)        { s.add("node requested %s", p.NodeID) }
+func (s *spy) NodePairResolved(p PendingNode, decision string, _ int64) {
+	s.add("node %s %s", decision, p.NodeID)
+}
 
 // newFixture opens a store and a Guard; change edits the configuration.
 func newFixture(t testing.TB, change func(*Config)) *fixture {

@@ -33,6 +33,7 @@ const (
 	bufferedBytesMin    = 64 << 10
 	bufferedBytesMax    = 50 << 20
 	contextTokensMax    = 100_000_000
+	fallbacksMax        = 8
 	BackendBuiltin      = "builtin"
 	BackendOpenAI       = "openai"
 	BindLoopback        = "loopback"
@@ -180,10 +181,11 @@ type Agent struct {
 
 // OpenAI is where an OpenAI-compatible server listens and what to ask of it.
 type OpenAI struct {
-	BaseURL       string `json:"baseUrl" env:"OPENAI_BASE_URL" example:"http://127.0.0.1:11434/v1" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
-	APIKey        Secret `json:"apiKey" env:"OPENAI_API_KEY" example:"${MODEL_API_KEY}" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
-	Model         string `json:"model" env:"OPENAI_MODEL" example:"llama3.2" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
-	ContextTokens int64  `json:"contextTokens" example:"32768" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
+	BaseURL       string   `json:"baseUrl" env:"OPENAI_BASE_URL" example:"http://127.0.0.1:11434/v1" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
+	APIKey        Secret   `json:"apiKey" env:"OPENAI_API_KEY" example:"${MODEL_API_KEY}" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
+	Model         string   `json:"model" env:"OPENAI_MODEL" example:"llama3.2" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
+	Fallbacks     []string `json:"fallbacks" example:"[\"llama3.1\"]" jsonschema_description:"Models to ask, in this order, when the model fails before it has said anything. An agent may have its own (agents.update)."`
+	ContextTokens int64    `json:"contextTokens" example:"32768" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
 }
 
 // Default returns the settings of an empty file.

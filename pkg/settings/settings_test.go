@@ -69,7 +69,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
   },
   logging: {level: "warn"}, ui: {seamColor: "#112233"}, meta: {lastTouchedVersion: "1", lastTouchedAt: "2026-11-22"},
   /* the model */
-  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", contextTokens: 8192 } },
+  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", fallbacks: ["n"], contextTokens: 8192 } },
 }`)
 	s, err := Load(Source{Path: path, Getenv: noEnv})
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 		},
 		Logging: Logging{Level: "warn"}, UI: UI{SeamColor: "#112233"}, Meta: Meta{LastTouchedVersion: "1", LastTouchedAt: "2026-11-22"},
 		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
-			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", ContextTokens: 8192,
+			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", Fallbacks: []string{"n"}, ContextTokens: 8192,
 		}},
 	}, s)
 }
@@ -209,6 +209,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"origin null", `{gateway:{controlUi:{allowedOrigins:["null"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
 		{"origin with user name", `{gateway:{controlUi:{allowedOrigins:["http://a@b"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
 		{"backend", `{agent:{backend:"claude"}}`, `agent.backend must be "builtin" or "openai"`},
+		{"a nameless fallback", `{agent:{openai:{fallbacks:["a",""]}}}`, "agent.openai.fallbacks must be at most 8 names of models"},
+		{"many fallbacks", `{agent:{openai:{fallbacks:["1","2","3","4","5","6","7","8","9"]}}}`, "agent.openai.fallbacks must be at most 8 names of models"},
 		{"base URL scheme", `{agent:{openai:{baseUrl:"file:///x"}}}`, "agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL"},
 		{"base URL with password", `{agent:{openai:{baseUrl:"http://u:p@h/v1"}}}`, "without user name"},
 		{"certificate without key", `{gateway:{tls:{certPath:"/c"}}}`, "gateway.tls.certPath and gateway.tls.keyPath belong together"},
@@ -419,7 +421,7 @@ func TestSchema(t *testing.T) {
 		"gateway.tailscale", "gateway.tailscale.socket", "gateway.auth.allowTailscale", "gateway.allowedHosts", "gateway.controlUi", "gateway.controlUi.allowedOrigins", "gateway.tls", "gateway.tls.allowPlaintextLan",
 		"gateway.tls.enabled", "gateway.tls.autoGenerate", "gateway.tls.certPath", "gateway.tls.keyPath", "gateway.remote", "gateway.remote.tlsFingerprint",
 		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
-		"agent.openai.model", "agent.openai.contextTokens", "gateway.reload", "gateway.reload.mode", "gateway.reload.debounceMs",
+		"agent.openai.model", "agent.openai.fallbacks", "agent.openai.contextTokens", "gateway.reload", "gateway.reload.mode", "gateway.reload.debounceMs",
 		"logging", "logging.level", "ui", "ui.seamColor", "meta", "meta.lastTouchedVersion", "meta.lastTouchedAt",
 	}, keys)
 	token := doc["properties"].(map[string]any)["gateway"].(map[string]any)["properties"].(map[string]any)["auth"].(map[string]any)["properties"].(map[string]any)["token"].(map[string]any)

@@ -52,6 +52,9 @@ type ModelOptions struct {
 	// RefuseFields names members of the request that are answered with HTTP 400,
 	// as servers do that know only part of the API ("stream_options").
 	RefuseFields []string
+	// RefuseModels names models that are answered with HTTP 503, as servers do that
+	// are out of capacity for one.
+	RefuseModels []string
 	// Comments sends an SSE comment and an empty event before each chunk, as
 	// some proxies do to keep a connection open.
 	Comments bool
@@ -186,6 +189,10 @@ func (m *Model) chat(w http.ResponseWriter, r *http.Request) {
 	m.begin(ModelRequest{Authorization: r.Header.Get("Authorization"), Model: req.Model, Stream: req.Stream, User: user, Body: body})
 	defer m.end(r)
 
+	if slices.Contains(m.opts.RefuseModels, req.Model) {
+		refuse(w, http.StatusServiceUnavailable, "no capacity for "+req.Model)
+		return
+	}
 	var members map[string]json.RawMessage
 	_ = json.Unmarshal(body, &members) // it parsed above
 	for _, field := range m.opts.RefuseFields {

@@ -14,7 +14,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
@@ -34,25 +33,34 @@ type Runs interface {
 	Wait(ctx context.Context, runID string) (turn.Outcome, bool)
 }
 
-// Identity is how an agent presents itself. ID is required.
+// Agents knows the agents. Ids come in any spelling.
+type Agents interface {
+	// DefaultID is the agent that is meant when a request names none.
+	DefaultID() string
+	Exists(id string) bool
+	// Present tells how an agent that exists presents itself.
+	Present(id string) Identity
+}
+
+// Identity is how an agent presents itself. Empty members are unknown.
 type Identity struct {
-	ID, Name, Avatar, Emoji string
+	Name, Avatar, Emoji string
 }
 
 // Config says what the service works with. Sessions and Runs are required.
 type Config struct {
 	Sessions Sessions
 	Runs     Runs
-	// Agents are the agents that exist, the default one first. Empty means one
-	// agent "main" that presents itself as Assistant.
-	Agents []Identity
+	// Agents knows the agents; nil means one agent "main" that presents itself as
+	// Assistant.
+	Agents Agents
 }
 
 // Service implements protocol.AgentService.
 type Service struct {
 	sessions Sessions
 	runs     Runs
-	agents   []Identity
+	agents   Agents
 }
 
 var _ protocol.AgentService = (*Service)(nil)
@@ -62,19 +70,15 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Sessions == nil || cfg.Runs == nil {
 		return nil, errors.New("agent: sessions and runs are required")
 	}
-	agents := slices.Clone(cfg.Agents)
-	if len(agents) == 0 {
-		agents = []Identity{{ID: "main", Name: "Assistant", Avatar: "A"}}
+	if cfg.Agents == nil {
+		cfg.Agents = solo{}
 	}
-	return &Service{sessions: cfg.Sessions, runs: cfg.Runs, agents: agents}, nil
+	return &Service{sessions: cfg.Sessions, runs: cfg.Runs, agents: cfg.Agents}, nil
 }
 
-// find returns the agent that an id, in any spelling, names.
-func (s *Service) find(id string) (Identity, bool) {
-	id = session.NormalizeAgentID(id)
-	i := slices.IndexFunc(s.agents, func(a Identity) bool { return a.ID == id })
-	if i < 0 {
-		return Identity{}, false
-	}
-	return s.agents[i], true
-}
+// solo is a gateway with one agent.
+type solo struct{}
+
+func (solo) DefaultID() string       { return "main" }
+func (solo) Exists(id string) bool   { return session.NormalizeAgentID(id) == "main" }
+func (solo) Present(string) Identity { return Identity{Name: "Assistant", Avatar: "A"} }

@@ -236,6 +236,7 @@ func TestAgentRefusals(t *testing.T) {
 		{"reply channel", protocol.AgentParams{SessionKey: s("main"), ReplyChannel: s("fax")}, `invalid agent params: unknown channel: fax`},
 		{"key", protocol.AgentParams{SessionKey: s("agent:")}, `invalid agent params: malformed session key "agent:"`},
 		{"mismatch", protocol.AgentParams{AgentID: s("main"), SessionKey: s("agent:other:x")}, `invalid agent params: agent "main" does not match session key agent "other"`},
+		{"session of nobody", protocol.AgentParams{SessionKey: s("agent:other:x")}, `invalid agent params: unknown agent id "other"`},
 		{"muted", protocol.AgentParams{SessionKey: s("muted")}, "send blocked by session policy"},
 		{"attachment", protocol.AgentParams{SessionKey: s("main"), Attachments: []wire.Raw{wire.Raw(`{"fileName":"a.png","content":"!!!"}`)}}, "Error: attachment a.png: invalid base64 content"},
 		{"null byte", protocol.AgentParams{SessionKey: s("main"), Message: "a\x00"}, "message must not contain null bytes"},
@@ -404,10 +405,24 @@ func TestAgentWaitTellsHowItEnded(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// two is a gateway with two agents, main and ops.
+type two struct{ solo }
+
+func (two) Exists(id string) bool {
+	return solo{}.Exists(id) || session.NormalizeAgentID(id) == "ops"
+}
+
+func (two) Present(id string) Identity {
+	if session.NormalizeAgentID(id) == "ops" {
+		return Identity{Name: "Ops", Emoji: "O"}
+	}
+	return solo{}.Present(id)
+}
+
 func TestAgentIdentityGet(t *testing.T) {
 	g := newRig(t, &agenttest.Script{})
 	defer g.stop()
-	g.agents = append(g.agents, Identity{ID: "ops", Name: "Ops", Emoji: "O"})
+	g.agents = two{}
 	s := wire.Some[string]
 	const main = `{"agentId":"main","name":"Assistant","avatar":"A"}`
 	cases := []struct {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -20,17 +21,17 @@ func (s *Service) AgentIdentityGet(_ context.Context, _ *wire.Peer, params proto
 		id = key.AgentID
 	}
 	if id == "" {
-		id = s.agents[0].ID
+		id = s.agents.DefaultID()
 	}
-	a, ok := s.find(id)
-	if !ok {
-		a = Identity{ID: id}
+	if !s.agents.Exists(id) {
+		return protocol.AgentIdentityResult{AgentID: id}, nil
 	}
+	who := s.agents.Present(id)
 	return protocol.AgentIdentityResult{
-		AgentID: a.ID,
-		Name:    present(a.Name),
-		Avatar:  present(a.Avatar),
-		Emoji:   present(a.Emoji),
+		AgentID: session.NormalizeAgentID(id),
+		Name:    present(who.Name),
+		Avatar:  present(who.Avatar),
+		Emoji:   present(who.Emoji),
 	}, nil
 }
 

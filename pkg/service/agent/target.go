@@ -41,31 +41,43 @@ func (s *Service) target(params protocol.AgentParams) (t target, ok bool, err er
 	method := protocol.MethodAgent.Name
 	agentID := strings.TrimSpace(params.AgentID.Or(""))
 	if agentID != "" {
-		a, ok := s.find(agentID)
-		if !ok {
-			return target{}, false, wire.Errorf(protocol.ErrorInvalidRequest,
-				"invalid agent params: unknown agent id %q", agentID)
+		if err := s.known(agentID); err != nil {
+			return target{}, false, err
 		}
-		agentID = a.ID
+		agentID = session.NormalizeAgentID(agentID)
 	}
 	if raw := strings.TrimSpace(params.SessionKey.Or("")); raw != "" {
 		key, err := s.sessionOf(method, raw, agentID)
+		if err == nil {
+			err = s.known(key.AgentID)
+		}
 		return target{key, raw}, err == nil, err
 	}
 	if id := strings.TrimSpace(params.SessionID.Or("")); id != "" {
 		t, err := s.byID(id)
+		if err == nil {
+			err = s.known(t.key.AgentID)
+		}
 		return t, err == nil, err
 	}
 	switch to := strings.TrimSpace(params.To.Or("")); {
 	case agentID != "":
 	case to != "":
-		agentID = s.agents[0].ID // direct messages of all people share the main session
+		agentID = s.agents.DefaultID() // direct messages of all people share the main session
 	default:
 		return target{}, false, nil
 	}
 	raw := "agent:" + agentID + ":" + mainRest
 	key, err := s.sessions.Canonical(raw)
 	return target{key, raw}, err == nil, err
+}
+
+// known refuses an agent that does not exist, or does not any more.
+func (s *Service) known(agentID string) error {
+	if s.agents.Exists(agentID) {
+		return nil
+	}
+	return wire.Errorf(protocol.ErrorInvalidRequest, "invalid agent params: unknown agent id %q", agentID)
 }
 
 // sessionOf returns the canonical key of a session, which must belong to the

@@ -37,11 +37,18 @@ type Runs interface {
 	AbortSession(ctx context.Context, sessionKey, reason string) ([]string, error)
 }
 
-// Config says what the service works with. All fields are required.
+// Agents knows which agents there are.
+type Agents interface {
+	Exists(id string) bool
+}
+
+// Config says what the service works with. Sessions, Runs and Emitter are required.
 type Config struct {
 	Sessions Sessions
 	Runs     Runs
 	Emitter  wire.Emitter
+	// Agents refuses messages to agents that do not exist; nil takes all.
+	Agents Agents
 }
 
 // Service implements protocol.ChatService.
@@ -49,6 +56,7 @@ type Service struct {
 	sessions Sessions
 	runs     Runs
 	emitter  wire.Emitter
+	agents   Agents
 }
 
 var _ protocol.ChatService = (*Service)(nil)
@@ -58,7 +66,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Sessions == nil || cfg.Runs == nil || cfg.Emitter == nil {
 		return nil, errors.New("chat: sessions, runs and emitter are required")
 	}
-	return &Service{sessions: cfg.Sessions, runs: cfg.Runs, emitter: cfg.Emitter}, nil
+	return &Service{sessions: cfg.Sessions, runs: cfg.Runs, emitter: cfg.Emitter, agents: cfg.Agents}, nil
 }
 
 // key returns the canonical form of a key that a client sent.

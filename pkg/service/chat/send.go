@@ -37,6 +37,9 @@ func (s *Service) ChatSend(ctx context.Context, peer *wire.Peer, params protocol
 		}
 		return protocol.ChatSendResult{ChatAbortResult: aborted(ids)}, nil
 	}
+	if s.agents != nil && !s.agents.Exists(key.AgentID) {
+		return protocol.ChatSendResult{}, wire.Errorf(protocol.ErrorInvalidRequest, "unknown agent id %q", key.AgentID)
+	}
 	run, replayed, err := s.runs.Start(ctx, request(peer, params, key, message, images))
 	if err != nil {
 		return protocol.ChatSendResult{}, err

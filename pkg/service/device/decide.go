@@ -29,6 +29,15 @@ func (s *Service) DevicePairRemove(ctx context.Context, peer *wire.Peer, params 
 	return protocol.DevicePairRemoveResult{DeviceID: d.DeviceID}, err
 }
 
+// DevicePairRename gives a device a name that it cannot change itself.
+func (s *Service) DevicePairRename(ctx context.Context, peer *wire.Peer, params protocol.DevicePairRenameParams) (protocol.DevicePairRenameResult, error) {
+	d, err := s.guard.Rename(ctx, actor(peer), params.DeviceID, params.DisplayName)
+	if err != nil {
+		return protocol.DevicePairRenameResult{}, err
+	}
+	return protocol.DevicePairRenameResult{Device: paired(d)}, nil
+}
+
 // DeviceTokenRotate replaces the tokens of a device in a role. The scopes are those
 // asked for as far as they are approved: the original approved them on the way.
 func (s *Service) DeviceTokenRotate(ctx context.Context, peer *wire.Peer, params protocol.DeviceTokenRotateParams) (protocol.DeviceTokenRotateResult, error) {

@@ -29,6 +29,8 @@ type Guard interface {
 	Approve(ctx context.Context, by identity.Actor, requestID string) (identity.Device, error)
 	Reject(ctx context.Context, by identity.Actor, requestID string) (identity.Pending, error)
 	Remove(ctx context.Context, by identity.Actor, deviceID string) (identity.Device, error)
+	// Rename lets the device name itself again when name is empty.
+	Rename(ctx context.Context, by identity.Actor, deviceID, name string) (identity.Device, error)
 	// Rotate returns an empty token to whoever it is not for.
 	Rotate(ctx context.Context, by identity.Actor, deviceID, role string, scopes []string) (token string, _ identity.TokenSummary, _ error)
 	Revoke(ctx context.Context, by identity.Actor, deviceID, role string) (identity.TokenSummary, error)

@@ -316,3 +316,19 @@ func TestListFailsWithTheStore(t *testing.T) {
 		})
 	}
 }
+
+func TestRename(t *testing.T) {
+	r := newRoom(t)
+	admin := r.peer(t, newGadget(t), protocol.ScopeOperatorAdmin)
+	lamp := newGadget(t)
+	helper := r.peer(t, newGadget(t), protocol.ScopeOperatorPairing)
+	r.peer(t, lamp, protocol.ScopeOperatorRead)
+	got, err := r.DevicePairRename(t.Context(), admin, protocol.DevicePairRenameParams{DeviceID: lamp.id, DisplayName: " Kitchen "})
+	require.NoError(t, err)
+	require.Equal(t, []string{lamp.id, "Kitchen"}, []string{got.Device.DeviceID, got.Device.DisplayName.V})
+	require.NoError(t, protocol.Validate("DevicePairRenameResult", got.AppendJSON(nil)))
+	_, err = r.DevicePairRename(t.Context(), helper, protocol.DevicePairRenameParams{DeviceID: lamp.id, DisplayName: "x"})
+	refused(t, err, protocol.ErrorInvalidRequest, "missing scope: operator.read")
+	_, err = r.DevicePairRename(t.Context(), admin, protocol.DevicePairRenameParams{DeviceID: "zz", DisplayName: "x"})
+	refused(t, err, protocol.ErrorInvalidRequest, "unknown deviceId")
+}

@@ -74,11 +74,30 @@ public struct AgentSummary: Codable, Sendable, Hashable {
     /// How it presents itself.
     public var identity: AgentIdentity?
 
+    /// Folder of its files on the gateway's machine.
+    public var workspace: String?
+
+    /// Model that it asks first; absent for the gateway's default.
+    public var model: String?
+
+    /// Models that it asks when that one fails before it has said anything; absent for the gateway's own.
+    public var fallbacks: [String]?
+
     /// Creates a value from its members.
-    public init(id: String, name: String? = nil, identity: AgentIdentity? = nil) {
+    public init(
+        id: String,
+        name: String? = nil,
+        identity: AgentIdentity? = nil,
+        workspace: String? = nil,
+        model: String? = nil,
+        fallbacks: [String]? = nil
+    ) {
         self.id = id
         self.name = name
         self.identity = identity
+        self.workspace = workspace
+        self.model = model
+        self.fallbacks = fallbacks
     }
 }
 
@@ -121,11 +140,449 @@ public struct AgentsListResult: Codable, Sendable, Hashable {
     }
 }
 
+/// An agent to make. Its id is made of its name.
+public struct AgentsCreateParams: Codable, Sendable, Hashable {
+    /// Name for people; its letters and digits, in lower case, become the id.
+    public var name: String
+
+    /// Folder for its files: absolute, or beginning with ~/, or a name below the state directory. It is
+    /// made when it does not exist, and files that are there stay.
+    public var workspace: String
+
+    /// Its emoji, for IDENTITY.md.
+    public var emoji: String?
+
+    /// A letter, a path or a URL, for IDENTITY.md.
+    public var avatar: String?
+
+    /// Creates a value from its members.
+    public init(name: String, workspace: String, emoji: String? = nil, avatar: String? = nil) {
+        self.name = name
+        self.workspace = workspace
+        self.emoji = emoji
+        self.avatar = avatar
+    }
+}
+
+/// The agent that was made.
+public struct AgentsCreateResult: Codable, Sendable, Hashable {
+    /// Always true.
+    public var ok: Bool { true }
+
+    /// Id of the agent.
+    public var agentId: String
+
+    /// Its name.
+    public var name: String
+
+    /// Folder of its files on the gateway's machine, as an absolute path.
+    public var workspace: String
+
+    /// Creates a value from its members.
+    public init(agentId: String, name: String, workspace: String) {
+        self.agentId = agentId
+        self.name = name
+        self.workspace = workspace
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case ok
+        case agentId
+        case name
+        case workspace
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        try members.decodeConstant(true, forKey: .ok)
+        agentId = try members.decode(String.self, forKey: .agentId)
+        name = try members.decode(String.self, forKey: .name)
+        workspace = try members.decode(String.self, forKey: .workspace)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var members = encoder.container(keyedBy: CodingKeys.self)
+        try members.encode(true, forKey: .ok)
+        try members.encode(agentId, forKey: .agentId)
+        try members.encode(name, forKey: .name)
+        try members.encode(workspace, forKey: .workspace)
+    }
+}
+
+/// What to change of an agent. Members that are absent stay.
+public struct AgentsUpdateParams: Codable, Sendable, Hashable {
+    /// Id of the agent, in any spelling; it is compared in lower case.
+    public var agentId: String
+
+    /// Its name; the id stays.
+    public var name: String?
+
+    /// Another folder, as for agents.create. The files of the old one stay where they are.
+    public var workspace: String?
+
+    /// Model that it asks first, by its id at the provider.
+    public var model: String?
+
+    /// A letter, a path or a URL, for IDENTITY.md.
+    public var avatar: String?
+
+    /// Models to ask, in this order, when the agent's model fails before it has said anything; empty for
+    /// none.
+    public var fallbacks: [String]?
+
+    /// Creates a value from its members.
+    public init(
+        agentId: String,
+        name: String? = nil,
+        workspace: String? = nil,
+        model: String? = nil,
+        avatar: String? = nil,
+        fallbacks: [String]? = nil
+    ) {
+        self.agentId = agentId
+        self.name = name
+        self.workspace = workspace
+        self.model = model
+        self.avatar = avatar
+        self.fallbacks = fallbacks
+    }
+}
+
+/// The agent is changed.
+public struct AgentsUpdateResult: Codable, Sendable, Hashable {
+    /// Always true.
+    public var ok: Bool { true }
+
+    /// Id of the agent.
+    public var agentId: String
+
+    /// Creates a value from its members.
+    public init(agentId: String) {
+        self.agentId = agentId
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case ok
+        case agentId
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        try members.decodeConstant(true, forKey: .ok)
+        agentId = try members.decode(String.self, forKey: .agentId)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var members = encoder.container(keyedBy: CodingKeys.self)
+        try members.encode(true, forKey: .ok)
+        try members.encode(agentId, forKey: .agentId)
+    }
+}
+
+/// Which agent to delete.
+public struct AgentsDeleteParams: Codable, Sendable, Hashable {
+    /// Id of the agent, in any spelling; it is compared in lower case.
+    public var agentId: String
+
+    /// Whether to move its folder aside; true when absent. A folder that was there before the agent stays
+    /// in any case.
+    public var deleteFiles: Bool?
+
+    /// Whether to end and remove its sessions and archive their transcripts; false when absent, which
+    /// leaves them to be read.
+    public var deleteSessions: Bool?
+
+    /// Creates a value from its members.
+    public init(agentId: String, deleteFiles: Bool? = nil, deleteSessions: Bool? = nil) {
+        self.agentId = agentId
+        self.deleteFiles = deleteFiles
+        self.deleteSessions = deleteSessions
+    }
+}
+
+/// The agent is gone.
+public struct AgentsDeleteResult: Codable, Sendable, Hashable {
+    /// Always true.
+    public var ok: Bool { true }
+
+    /// Id of the agent.
+    public var agentId: String
+
+    /// Bindings of channels that went with it.
+    public var removedBindings: Int64
+
+    /// Where its folder is now, when it was moved aside.
+    public var movedTo: String?
+
+    /// Sessions that were removed, when that was asked for.
+    public var removedSessions: Int64?
+
+    /// Creates a value from its members.
+    public init(
+        agentId: String,
+        removedBindings: Int64,
+        movedTo: String? = nil,
+        removedSessions: Int64? = nil
+    ) {
+        self.agentId = agentId
+        self.removedBindings = removedBindings
+        self.movedTo = movedTo
+        self.removedSessions = removedSessions
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case ok
+        case agentId
+        case removedBindings
+        case movedTo
+        case removedSessions
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        try members.decodeConstant(true, forKey: .ok)
+        agentId = try members.decode(String.self, forKey: .agentId)
+        removedBindings = try members.decode(Int64.self, forKey: .removedBindings)
+        movedTo = try members.decodeIfPresent(String.self, forKey: .movedTo)
+        removedSessions = try members.decodeIfPresent(Int64.self, forKey: .removedSessions)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var members = encoder.container(keyedBy: CodingKeys.self)
+        try members.encode(true, forKey: .ok)
+        try members.encode(agentId, forKey: .agentId)
+        try members.encode(removedBindings, forKey: .removedBindings)
+        try members.encodeIfPresent(movedTo, forKey: .movedTo)
+        try members.encodeIfPresent(removedSessions, forKey: .removedSessions)
+    }
+}
+
+/// A file of an agent's folder.
+public struct AgentsFileEntry: Codable, Sendable, Hashable {
+    /// Name of the file: AGENTS.md, SOUL.md, TOOLS.md, IDENTITY.md, USER.md, HEARTBEAT.md, BOOTSTRAP.md,
+    /// MEMORY.md or memory.md.
+    public var name: String
+
+    /// Its absolute path.
+    public var path: String
+
+    /// Whether it is not there, or is no regular file of its own.
+    public var missing: Bool
+
+    /// Its size in bytes.
+    public var size: Int64?
+
+    /// When it was last written, in milliseconds since 1970.
+    public var updatedAtMs: Int64?
+
+    /// What it says; in the answer to agents.files.get and set alone.
+    public var content: String?
+
+    /// SHA-256 of the file's bytes in lower-case hex; absent when it is missing or was not read.
+    public var hash: String?
+
+    /// Creates a value from its members.
+    public init(
+        name: String,
+        path: String,
+        missing: Bool,
+        size: Int64? = nil,
+        updatedAtMs: Int64? = nil,
+        content: String? = nil,
+        hash: String? = nil
+    ) {
+        self.name = name
+        self.path = path
+        self.missing = missing
+        self.size = size
+        self.updatedAtMs = updatedAtMs
+        self.content = content
+        self.hash = hash
+    }
+}
+
+/// Whose files.
+public struct AgentsFilesListParams: Codable, Sendable, Hashable {
+    /// Id of the agent, in any spelling; it is compared in lower case.
+    public var agentId: String
+
+    /// Creates a value from its members.
+    public init(agentId: String) {
+        self.agentId = agentId
+    }
+}
+
+/// The files that an agent works by, those that are missing included.
+public struct AgentsFilesListResult: Codable, Sendable, Hashable {
+    /// Id of the agent.
+    public var agentId: String
+
+    /// Folder of its files on the gateway's machine, as an absolute path.
+    public var workspace: String
+
+    /// The files, always in the same order, without their content.
+    public var files: [AgentsFileEntry]
+
+    /// Creates a value from its members.
+    public init(agentId: String, workspace: String, files: [AgentsFileEntry]) {
+        self.agentId = agentId
+        self.workspace = workspace
+        self.files = files
+    }
+}
+
+/// Which file of which agent.
+public struct AgentsFilesGetParams: Codable, Sendable, Hashable {
+    /// Id of the agent, in any spelling; it is compared in lower case.
+    public var agentId: String
+
+    /// Name of the file: AGENTS.md, SOUL.md, TOOLS.md, IDENTITY.md, USER.md, HEARTBEAT.md, BOOTSTRAP.md,
+    /// MEMORY.md or memory.md.
+    public var name: String
+
+    /// Creates a value from its members.
+    public init(agentId: String, name: String) {
+        self.agentId = agentId
+        self.name = name
+    }
+}
+
+/// The file with its content.
+public struct AgentsFilesGetResult: Codable, Sendable, Hashable {
+    /// Id of the agent.
+    public var agentId: String
+
+    /// Folder of its files on the gateway's machine, as an absolute path.
+    public var workspace: String
+
+    /// The file.
+    public var file: AgentsFileEntry
+
+    /// Creates a value from its members.
+    public init(agentId: String, workspace: String, file: AgentsFileEntry) {
+        self.agentId = agentId
+        self.workspace = workspace
+        self.file = file
+    }
+}
+
+/// What to write into which file.
+public struct AgentsFilesSetParams: Codable, Sendable, Hashable {
+    /// Id of the agent, in any spelling; it is compared in lower case.
+    public var agentId: String
+
+    /// Name of the file: AGENTS.md, SOUL.md, TOOLS.md, IDENTITY.md, USER.md, HEARTBEAT.md, BOOTSTRAP.md,
+    /// MEMORY.md or memory.md.
+    public var name: String
+
+    /// The whole of the file, at most 1 MiB.
+    public var content: String
+
+    /// Hash of the file as the caller last read it, empty when it was missing: if it is another one now,
+    /// nothing is written. Absent writes in any case.
+    public var baseHash: String?
+
+    /// Creates a value from its members.
+    public init(agentId: String, name: String, content: String, baseHash: String? = nil) {
+        self.agentId = agentId
+        self.name = name
+        self.content = content
+        self.baseHash = baseHash
+    }
+}
+
+/// The file is on disk.
+public struct AgentsFilesSetResult: Codable, Sendable, Hashable {
+    /// Always true.
+    public var ok: Bool { true }
+
+    /// Id of the agent.
+    public var agentId: String
+
+    /// Folder of its files on the gateway's machine, as an absolute path.
+    public var workspace: String
+
+    /// The file as it is now.
+    public var file: AgentsFileEntry
+
+    /// Creates a value from its members.
+    public init(agentId: String, workspace: String, file: AgentsFileEntry) {
+        self.agentId = agentId
+        self.workspace = workspace
+        self.file = file
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case ok
+        case agentId
+        case workspace
+        case file
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        try members.decodeConstant(true, forKey: .ok)
+        agentId = try members.decode(String.self, forKey: .agentId)
+        workspace = try members.decode(String.self, forKey: .workspace)
+        file = try members.decode(AgentsFileEntry.self, forKey: .file)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var members = encoder.container(keyedBy: CodingKeys.self)
+        try members.encode(true, forKey: .ok)
+        try members.encode(agentId, forKey: .agentId)
+        try members.encode(workspace, forKey: .workspace)
+        try members.encode(file, forKey: .file)
+    }
+}
+
 extension GatewayMethod {
+    /// Makes an agent and its folder.
+    ///
+    /// Needs the scope `operator.admin`.
+    public static let agentsCreate = Method<AgentsCreateParams, AgentsCreateResult>(
+        "agents.create", scope: GatewayScope.operatorAdmin, isIdempotent: false
+    )
+
+    /// Deletes an agent. Its sessions can be read afterwards, not written to.
+    ///
+    /// Needs the scope `operator.admin`.
+    public static let agentsDelete = Method<AgentsDeleteParams, AgentsDeleteResult>(
+        "agents.delete", scope: GatewayScope.operatorAdmin, isIdempotent: false
+    )
+
+    /// Reads one of them; one that is missing is told as such.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let agentsFilesGet = Method<AgentsFilesGetParams, AgentsFilesGetResult>(
+        "agents.files.get", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// The files that an agent works by.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let agentsFilesList = Method<AgentsFilesListParams, AgentsFilesListResult>(
+        "agents.files.list", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// Writes one of them.
+    ///
+    /// Needs the scope `operator.admin`.
+    public static let agentsFilesSet = Method<AgentsFilesSetParams, AgentsFilesSetResult>(
+        "agents.files.set", scope: GatewayScope.operatorAdmin, isIdempotent: false
+    )
+
     /// The agents, with the default one and the main session's name.
     ///
     /// Needs the scope `operator.read`.
     public static let agentsList = Method<AgentsListParams, AgentsListResult>(
         "agents.list", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// Changes an agent's name, folder, models or avatar.
+    ///
+    /// Needs the scope `operator.admin`.
+    public static let agentsUpdate = Method<AgentsUpdateParams, AgentsUpdateResult>(
+        "agents.update", scope: GatewayScope.operatorAdmin, isIdempotent: false
     )
 }

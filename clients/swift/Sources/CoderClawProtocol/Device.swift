@@ -334,6 +334,33 @@ public struct DevicePairRemoveResult: Codable, Sendable, Hashable {
     }
 }
 
+/// Which device to name, and how.
+public struct DevicePairRenameParams: Codable, Sendable, Hashable {
+    /// Id of the device: SHA-256 of its public key in lower-case hex.
+    public var deviceId: String
+
+    /// The name, of which at most 120 bytes are kept; the device cannot change it itself. Empty lets the
+    /// device name itself again.
+    public var displayName: String
+
+    /// Creates a value from its members.
+    public init(deviceId: String, displayName: String) {
+        self.deviceId = deviceId
+        self.displayName = displayName
+    }
+}
+
+/// The device with its name.
+public struct DevicePairRenameResult: Codable, Sendable, Hashable {
+    /// The device as it is now.
+    public var device: PairedDevice
+
+    /// Creates a value from its members.
+    public init(device: PairedDevice) {
+        self.device = device
+    }
+}
+
 /// Which tokens to replace by a new one.
 public struct DeviceTokenRotateParams: Codable, Sendable, Hashable {
     /// Id of the device: SHA-256 of its public key in lower-case hex.
@@ -452,6 +479,13 @@ extension GatewayMethod {
     /// Needs the scope `operator.pairing`.
     public static let devicePairRemove = Method<DevicePairRemoveParams, DevicePairRemoveResult>(
         "device.pair.remove", scope: GatewayScope.operatorPairing, isIdempotent: false
+    )
+
+    /// Gives a paired device a name that it cannot change itself.
+    ///
+    /// Needs the scope `operator.pairing`.
+    public static let devicePairRename = Method<DevicePairRenameParams, DevicePairRenameResult>(
+        "device.pair.rename", scope: GatewayScope.operatorPairing, isIdempotent: false
     )
 
     /// Ends all tokens of a device in a role and closes its connections in that role.

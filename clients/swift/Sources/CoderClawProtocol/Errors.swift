@@ -99,6 +99,9 @@ public enum GatewayErrorDetail {
     /// The signature does not fit the text that connect implies.
     public static let deviceSignatureInvalid = "DEVICE_SIGNATURE_INVALID"
 
+    /// The file is not what the caller last read, so nothing was written.
+    public static let fileChanged = "FILE_CHANGED"
+
     /// The Host header names no address of this gateway.
     public static let hostNotAllowed = "HOST_NOT_ALLOWED"
 
@@ -470,6 +473,14 @@ extension GatewayErrorInfo {
             fix: "Sign exactly what connect says, fields in the documented order, with the key of device.publicKey.",
             isRetryable: false,
             error: "INVALID_REQUEST", nextStep: "fix_device_identity", closeCode: 1008
+        ),
+        GatewayErrorInfo(
+            name: "FILE_CHANGED",
+            meaning: "The file is not what the caller last read, so nothing was written.",
+            cause: "Somebody else, or the agent itself, wrote it in between; baseHash is the hash of the older one.",
+            fix: "Read the file again, put the change into what it says now, and write that with its new hash.",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "read_again", closeCode: nil
         ),
         GatewayErrorInfo(
             name: "HOST_NOT_ALLOWED",

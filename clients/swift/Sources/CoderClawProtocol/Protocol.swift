@@ -23,6 +23,12 @@ public enum GatewayEvent: Sendable, Hashable {
     /// A heartbeat ended.
     case heartbeat(HeartbeatEvent)
 
+    /// A node waits to be put on the list. Told once for each request.
+    case nodePairRequested(NodePairingPendingRequest)
+
+    /// Such a request was approved or rejected.
+    case nodePairResolved(NodePairResolvedEvent)
+
     /// The presence list after a change.
     case presence(PresenceEvent)
 
@@ -48,6 +54,8 @@ public enum GatewayEvent: Sendable, Hashable {
         case "device.pair.resolved": self = .devicePairResolved(try value.decode(as: DevicePairResolvedEvent.self, at: .payload))
         case "health": self = .health(try value.decode(as: HealthSummary.self, at: .payload))
         case "heartbeat": self = .heartbeat(try value.decode(as: HeartbeatEvent.self, at: .payload))
+        case "node.pair.requested": self = .nodePairRequested(try value.decode(as: NodePairingPendingRequest.self, at: .payload))
+        case "node.pair.resolved": self = .nodePairResolved(try value.decode(as: NodePairResolvedEvent.self, at: .payload))
         case "presence": self = .presence(try value.decode(as: PresenceEvent.self, at: .payload))
         case "shutdown": self = .shutdown(try value.decode(as: ShutdownEvent.self, at: .payload))
         case "tick": self = .tick(try value.decode(as: TickEvent.self, at: .payload))
@@ -65,6 +73,8 @@ public enum GatewayEvent: Sendable, Hashable {
         case .devicePairResolved: "device.pair.resolved"
         case .health: "health"
         case .heartbeat: "heartbeat"
+        case .nodePairRequested: "node.pair.requested"
+        case .nodePairResolved: "node.pair.resolved"
         case .presence: "presence"
         case .shutdown: "shutdown"
         case .tick: "tick"

@@ -3,6 +3,8 @@
 import type { Codec } from "../wire/codec.js";
 import * as agent from "./agent.js";
 import * as agents from "./agents.js";
+import * as audit from "./audit.js";
+import * as backup from "./backup.js";
 import * as chat from "./chat.js";
 import * as config from "./config.js";
 import * as device from "./device.js";
@@ -10,6 +12,7 @@ import * as frames from "./frames.js";
 import * as health from "./health.js";
 import * as logs from "./logs.js";
 import * as models from "./models.js";
+import * as node from "./node.js";
 import * as presence from "./presence.js";
 import * as sessions from "./sessions.js";
 
@@ -20,6 +23,8 @@ import * as sessions from "./sessions.js";
 export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...agent,
   ...agents,
+  ...audit,
+  ...backup,
   ...chat,
   ...config,
   ...device,
@@ -27,6 +32,7 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...health,
   ...logs,
   ...models,
+  ...node,
   ...presence,
   ...sessions,
 };

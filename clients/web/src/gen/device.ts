@@ -258,6 +258,32 @@ export const DevicePairRemoveResult: Codec<DevicePairRemoveResult> = object<Devi
   deviceId: string,
 });
 
+/** Which device to name, and how. */
+export interface DevicePairRenameParams {
+  /** Id of the device: SHA-256 of its public key in lower-case hex. (≥ 1 characters) */
+  readonly deviceId: string;
+  /**
+   * The name, of which at most 120 bytes are kept; the device cannot change it itself. Empty lets the
+   * device name itself again.
+   */
+  readonly displayName: string;
+}
+
+export const DevicePairRenameParams: Codec<DevicePairRenameParams> = object<DevicePairRenameParams>({
+  deviceId: string,
+  displayName: string,
+});
+
+/** The device with its name. */
+export interface DevicePairRenameResult {
+  /** The device as it is now. */
+  readonly device: PairedDevice;
+}
+
+export const DevicePairRenameResult: Codec<DevicePairRenameResult> = object<DevicePairRenameResult>({
+  device: ref(() => PairedDevice),
+});
+
 /** Which tokens to replace by a new one. */
 export interface DeviceTokenRotateParams {
   /** Id of the device: SHA-256 of its public key in lower-case hex. (≥ 1 characters) */

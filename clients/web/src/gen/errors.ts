@@ -273,6 +273,14 @@ export const detailCodes = {
     error: "INVALID_REQUEST",
     nextStep: "fix_device_identity",
   },
+  FILE_CHANGED: {
+    meaning: "The file is not what the caller last read, so nothing was written.",
+    cause: "Somebody else, or the agent itself, wrote it in between; baseHash is the hash of the older one.",
+    fix: "Read the file again, put the change into what it says now, and write that with its new hash.",
+    retryable: false,
+    error: "INVALID_REQUEST",
+    nextStep: "read_again",
+  },
   HOST_NOT_ALLOWED: {
     meaning: "The Host header names no address of this gateway.",
     cause: "The gateway was addressed by a name it does not know, which is also how a web page attacks by DNS rebinding.",

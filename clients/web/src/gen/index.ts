@@ -2,6 +2,8 @@
 
 export * from "./agent.js";
 export * from "./agents.js";
+export * from "./audit.js";
+export * from "./backup.js";
 export * from "./chat.js";
 export * from "./config.js";
 export * from "./device.js";
@@ -10,6 +12,7 @@ export * from "./frames.js";
 export * from "./health.js";
 export * from "./logs.js";
 export * from "./models.js";
+export * from "./node.js";
 export * from "./presence.js";
 export * from "./protocol.js";
 export * from "./sessions.js";

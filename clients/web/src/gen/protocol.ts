@@ -2,14 +2,17 @@
 
 import type { Codec } from "../wire/codec.js";
 import { AgentAccepted, AgentEvent, AgentIdentityParams, AgentIdentityResult, AgentParams, AgentResult, AgentWaitParams, AgentWaitResult } from "./agent.js";
-import { AgentsListParams, AgentsListResult } from "./agents.js";
+import { AgentsCreateParams, AgentsCreateResult, AgentsDeleteParams, AgentsDeleteResult, AgentsFilesGetParams, AgentsFilesGetResult, AgentsFilesListParams, AgentsFilesListResult, AgentsFilesSetParams, AgentsFilesSetResult, AgentsListParams, AgentsListResult, AgentsUpdateParams, AgentsUpdateResult } from "./agents.js";
+import { AuditListParams, AuditListResult } from "./audit.js";
+import { BackupCheckParams, BackupCheckResult, BackupCreateParams, BackupCreateResult } from "./backup.js";
 import { ChatAbortParams, ChatAbortResult, ChatEvent, ChatHistoryParams, ChatHistoryResult, ChatInjectParams, ChatInjectResult, ChatSendParams, ChatSendResult } from "./chat.js";
 import { ConfigApplyParams, ConfigFileSnapshot, ConfigGetParams, ConfigPatchParams, ConfigSchemaParams, ConfigSchemaResponse, ConfigSetParams, ConfigSetResult, ConfigWriteResult } from "./config.js";
-import { DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult, DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult, DevicePairRequestedEvent, DevicePairResolvedEvent, DeviceTokenRevokeParams, DeviceTokenRevokeResult, DeviceTokenRotateParams, DeviceTokenRotateResult } from "./device.js";
+import { DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult, DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult, DevicePairRenameParams, DevicePairRenameResult, DevicePairRequestedEvent, DevicePairResolvedEvent, DeviceTokenRevokeParams, DeviceTokenRevokeResult, DeviceTokenRotateParams, DeviceTokenRotateResult } from "./device.js";
 import { ConnectChallengeEvent, ConnectParams, HelloOk, ShutdownEvent, TickEvent } from "./frames.js";
 import { HealthParams, HealthSummary, HeartbeatEvent, LastHeartbeatParams, LastHeartbeatResult, SetHeartbeatsParams, SetHeartbeatsResult, StatusParams, StatusSummary } from "./health.js";
 import { LogsTailParams, LogsTailResult } from "./logs.js";
 import { ModelsListParams, ModelsListResult } from "./models.js";
+import { NodePairApproveParams, NodePairApproveResult, NodePairListParams, NodePairListResult, NodePairRejectParams, NodePairRejectResult, NodePairRequestParams, NodePairRequestResult, NodePairResolvedEvent, NodePairVerifyParams, NodePairVerifyResult, NodePairingPendingRequest, NodeRenameParams, NodeRenameResult } from "./node.js";
 import { OkResult, PresenceEvent, SystemEventParams, SystemPresenceParams, SystemPresenceResult } from "./presence.js";
 import { SessionsDeleteParams, SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsPatchParams, SessionsPatchResult, SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResetResult, SessionsResolveParams, SessionsResolveResult } from "./sessions.js";
 
@@ -24,8 +27,26 @@ export interface Methods {
   readonly "agent.identity.get": { readonly params: AgentIdentityParams; readonly result: AgentIdentityResult };
   /** Waits for a run to end; a wait that is too long answers timeout. */
   readonly "agent.wait": { readonly params: AgentWaitParams; readonly result: AgentWaitResult };
+  /** Makes an agent and its folder. */
+  readonly "agents.create": { readonly params: AgentsCreateParams; readonly result: AgentsCreateResult };
+  /** Deletes an agent. Its sessions can be read afterwards, not written to. */
+  readonly "agents.delete": { readonly params: AgentsDeleteParams; readonly result: AgentsDeleteResult };
+  /** Reads one of them; one that is missing is told as such. */
+  readonly "agents.files.get": { readonly params: AgentsFilesGetParams; readonly result: AgentsFilesGetResult };
+  /** The files that an agent works by. */
+  readonly "agents.files.list": { readonly params: AgentsFilesListParams; readonly result: AgentsFilesListResult };
+  /** Writes one of them. */
+  readonly "agents.files.set": { readonly params: AgentsFilesSetParams; readonly result: AgentsFilesSetResult };
   /** The agents, with the default one and the main session's name. */
   readonly "agents.list": { readonly params: AgentsListParams; readonly result: AgentsListResult };
+  /** Changes an agent's name, folder, models or avatar. */
+  readonly "agents.update": { readonly params: AgentsUpdateParams; readonly result: AgentsUpdateResult };
+  /** The record of decisions, newest first, page by page. */
+  readonly "audit.list": { readonly params: AuditListParams; readonly result: AuditListResult };
+  /** Checks the database in a copy that is not kept. */
+  readonly "backup.check": { readonly params: BackupCheckParams; readonly result: BackupCheckResult };
+  /** Writes a copy of the database on the gateway's host, checks it, and says where it is. */
+  readonly "backup.create": { readonly params: BackupCreateParams; readonly result: BackupCreateResult };
   /** Aborts one run, or all runs of a conversation. */
   readonly "chat.abort": { readonly params: ChatAbortParams; readonly result: ChatAbortResult };
   /** The end of a conversation, fit for a screen. */
@@ -54,6 +75,8 @@ export interface Methods {
   readonly "device.pair.reject": { readonly params: DevicePairRejectParams; readonly result: DevicePairRejectResult };
   /** Forgets a paired device, its tokens and its requests, and closes its connections. */
   readonly "device.pair.remove": { readonly params: DevicePairRemoveParams; readonly result: DevicePairRemoveResult };
+  /** Gives a paired device a name that it cannot change itself. */
+  readonly "device.pair.rename": { readonly params: DevicePairRenameParams; readonly result: DevicePairRenameResult };
   /** Ends all tokens of a device in a role and closes its connections in that role. */
   readonly "device.token.revoke": { readonly params: DeviceTokenRevokeParams; readonly result: DeviceTokenRevokeResult };
   /** Replaces all tokens of a device in a role by a new one and closes its connections in that role. */
@@ -66,6 +89,21 @@ export interface Methods {
   readonly "logs.tail": { readonly params: LogsTailParams; readonly result: LogsTailResult };
   /** The models of the configured backends. */
   readonly "models.list": { readonly params: ModelsListParams; readonly result: ModelsListResult };
+  /**
+   * Puts a node on the list and tells its token, if the caller holds what the node's commands need:
+   * operator.write, and operator.admin for those of system.
+   */
+  readonly "node.pair.approve": { readonly params: NodePairApproveParams; readonly result: NodePairApproveResult };
+  /** The nodes on the list and those that wait for a decision. */
+  readonly "node.pair.list": { readonly params: NodePairListParams; readonly result: NodePairListResult };
+  /** Removes a request. The node may ask again. */
+  readonly "node.pair.reject": { readonly params: NodePairRejectParams; readonly result: NodePairRejectResult };
+  /** Asks for a node to be put on the list of nodes. */
+  readonly "node.pair.request": { readonly params: NodePairRequestParams; readonly result: NodePairRequestResult };
+  /** Tells whether a token is the one that a node on the list was given. */
+  readonly "node.pair.verify": { readonly params: NodePairVerifyParams; readonly result: NodePairVerifyResult };
+  /** Names a node on the list. It does not know the nodes that are paired as devices. */
+  readonly "node.rename": { readonly params: NodeRenameParams; readonly result: NodeRenameResult };
   /** Deletes a session and archives its transcript. */
   readonly "sessions.delete": { readonly params: SessionsDeleteParams; readonly result: SessionsDeleteResult };
   /** Sessions, newest first. */
@@ -128,7 +166,16 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "agent": { params: AgentParams, ack: AgentAccepted, result: AgentResult, role: "operator", scope: "operator.write", idempotent: true },
   "agent.identity.get": { params: AgentIdentityParams, result: AgentIdentityResult, role: "operator", scope: "operator.read", idempotent: false },
   "agent.wait": { params: AgentWaitParams, result: AgentWaitResult, role: "operator", scope: "operator.write", idempotent: false },
+  "agents.create": { params: AgentsCreateParams, result: AgentsCreateResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "agents.delete": { params: AgentsDeleteParams, result: AgentsDeleteResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "agents.files.get": { params: AgentsFilesGetParams, result: AgentsFilesGetResult, role: "operator", scope: "operator.read", idempotent: false },
+  "agents.files.list": { params: AgentsFilesListParams, result: AgentsFilesListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "agents.files.set": { params: AgentsFilesSetParams, result: AgentsFilesSetResult, role: "operator", scope: "operator.admin", idempotent: false },
   "agents.list": { params: AgentsListParams, result: AgentsListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "agents.update": { params: AgentsUpdateParams, result: AgentsUpdateResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "audit.list": { params: AuditListParams, result: AuditListResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "backup.check": { params: BackupCheckParams, result: BackupCheckResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "backup.create": { params: BackupCreateParams, result: BackupCreateResult, role: "operator", scope: "operator.admin", idempotent: false },
   "chat.abort": { params: ChatAbortParams, result: ChatAbortResult, role: "operator", scope: "operator.write", idempotent: false },
   "chat.history": { params: ChatHistoryParams, result: ChatHistoryResult, role: "operator", scope: "operator.read", idempotent: false },
   "chat.inject": { params: ChatInjectParams, result: ChatInjectResult, role: "operator", scope: "operator.admin", idempotent: false },
@@ -143,12 +190,19 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "device.pair.list": { params: DevicePairListParams, result: DevicePairListResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "device.pair.reject": { params: DevicePairRejectParams, result: DevicePairRejectResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "device.pair.remove": { params: DevicePairRemoveParams, result: DevicePairRemoveResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "device.pair.rename": { params: DevicePairRenameParams, result: DevicePairRenameResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "device.token.revoke": { params: DeviceTokenRevokeParams, result: DeviceTokenRevokeResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "device.token.rotate": { params: DeviceTokenRotateParams, result: DeviceTokenRotateResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "health": { params: HealthParams, result: HealthSummary, role: "operator", scope: "operator.read", idempotent: false },
   "last-heartbeat": { params: LastHeartbeatParams, result: LastHeartbeatResult, role: "operator", scope: "operator.read", idempotent: false },
   "logs.tail": { params: LogsTailParams, result: LogsTailResult, role: "operator", scope: "operator.read", idempotent: false },
   "models.list": { params: ModelsListParams, result: ModelsListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "node.pair.approve": { params: NodePairApproveParams, result: NodePairApproveResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "node.pair.list": { params: NodePairListParams, result: NodePairListResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "node.pair.reject": { params: NodePairRejectParams, result: NodePairRejectResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "node.pair.request": { params: NodePairRequestParams, result: NodePairRequestResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "node.pair.verify": { params: NodePairVerifyParams, result: NodePairVerifyResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "node.rename": { params: NodeRenameParams, result: NodeRenameResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "sessions.delete": { params: SessionsDeleteParams, result: SessionsDeleteResult, role: "operator", scope: "operator.admin", idempotent: false },
   "sessions.list": { params: SessionsListParams, result: SessionsListResult, role: "operator", scope: "operator.read", idempotent: false },
   "sessions.patch": { params: SessionsPatchParams, result: SessionsPatchResult, role: "operator", scope: "operator.admin", idempotent: false },
@@ -177,6 +231,10 @@ export interface Events {
   readonly "health": HealthSummary;
   /** A heartbeat ended. */
   readonly "heartbeat": HeartbeatEvent;
+  /** A node waits to be put on the list. Told once for each request. */
+  readonly "node.pair.requested": NodePairingPendingRequest;
+  /** Such a request was approved or rejected. */
+  readonly "node.pair.resolved": NodePairResolvedEvent;
   /** The presence list after a change. */
   readonly "presence": PresenceEvent;
   /** The gateway is about to stop. */
@@ -197,6 +255,8 @@ export const events: { readonly [E in EventName]: Codec<Events[E]> } = {
   "device.pair.resolved": DevicePairResolvedEvent,
   "health": HealthSummary,
   "heartbeat": HeartbeatEvent,
+  "node.pair.requested": NodePairingPendingRequest,
+  "node.pair.resolved": NodePairResolvedEvent,
   "presence": PresenceEvent,
   "shutdown": ShutdownEvent,
   "tick": TickEvent,

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/coderclaw/gateway/pkg/agent/agenttest"
@@ -26,6 +27,10 @@ func main() {
 	flag.IntVar(&opts.DropAfter, "drop-after", 0, "cut the connection after that many words")
 	flag.IntVar(&opts.HangAfter, "hang-after", 0, "fall silent after that many words")
 	flag.StringVar(&opts.APIKey, "api-key", "", "insist on this bearer token")
+	flag.Func("refuse-models", "models that answer with HTTP 503, with commas between", func(names string) error {
+		opts.RefuseModels = strings.Split(names, ",")
+		return nil
+	})
 	flag.Parse()
 	if err := serve(*addr, opts); err != nil {
 		fmt.Fprintln(os.Stderr, "modelserver:", err)
