@@ -1,0 +1,177 @@
+package gateway
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/coderclaw/gateway/pkg/wire"
+)
+
+// ends reports how long it takes until the gateway closes the connection.
+func ends(r io.Reader) time.Duration {
+	begin := time.Now()
+	_, _ = io.Copy(io.Discard, r)
+	return time.Since(begin)
+}
+
+// No route reads a body, and one that trickles in does not keep its connection.
+func TestSlowBodiesAreCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		conn, err := s.l.dial("127.0.0.1:1")
+		require.NoError(t, err)
+		var sender sync.WaitGroup
+		sender.Go(func() {
+			_, err := io.WriteString(conn, "POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+			for range 1000 {
+				if err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+				_, err = io.WriteString(conn, "x")
+			}
+		})
+		took := ends(conn)
+		require.NoError(t, conn.Close())
+		sender.Wait()
+		require.LessOrEqual(t, took, httpTimeout+time.Second)
+	})
+}
+
+// A client that does not read its answer holds its connection for one exchange.
+func TestUnreadAnswersAreCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		conn, err := s.l.dial("127.0.0.1:1")
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		require.NoError(t, err)
+		time.Sleep(httpTimeout + time.Second)
+		synctest.Wait()
+		_, err = conn.Read(make([]byte, 1))
+		require.Equal(t, io.EOF, err, "what nobody read is gone with the connection")
+	})
+}
+
+func TestIdleConnectionsAreCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		conn, err := s.l.dial("127.0.0.1:1")
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		require.NoError(t, err)
+		r := bufio.NewReader(conn)
+		_, err = http.ReadResponse(r, nil)
+		require.NoError(t, err)
+		require.Equal(t, idleTimeout, ends(r).Round(time.Second))
+	})
+}
+
+// What was meant for somebody before authority was taken back is not delivered.
+func TestSeverDropsWhatIsQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		p := s.pausedAdmin()
+		for range 100 {
+			s.emit("agent", kilobyte)
+		}
+		synctest.Wait()
+		require.Equal(t, 1, s.g.Sever(func(*wire.Peer) bool { return true }, 1008, "device token revoked"))
+		require.Equal(t, ending{1008, "device token revoked"}, p.resume().closed())
+		require.LessOrEqual(t, len(p.frames), 1, "the event under way at most")
+	})
+}
+
+// A client chooses its version and its headers; a line holds little of them, on one line.
+func TestLogCutsWhatClientsSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		for _, token := range []string{"secret", "wrong"} {
+			p := s.dial()
+			p.next()
+			version := strings.Repeat("v", 5000) + `\nlevel=ERROR msg=\u001b[31mforged`
+			frame := strings.Replace(connectFrame("operator"), `"0.0.1"`, `"`+version+`"`, 1)
+			p.send(strings.Replace(frame, `"secret"`, `"`+token+`"`, 1))
+			p.next()
+			require.NoError(t, p.conn.Close())
+		}
+		synctest.Wait()
+		require.Contains(t, s.logs.String(), "client connected")
+		for line := range strings.Lines(s.logs.String()) {
+			require.Less(t, len(line), 1000)
+			require.NotContains(t, line, "forged")
+			require.NotContains(t, line, "\x1b")
+		}
+	})
+}
+
+// Every route is behind the check of Host, and none invites pages of another origin.
+func TestNoRouteSpeaksToStrangePages(t *testing.T) {
+	s := newServer(t, nil)
+	for _, path := range []string{"/", "/health", "/ready", "/metrics", "/favicon.ico", "/__coderclaw__/canvas/", "/v1/chat/completions"} {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, "PROPFIND"} {
+			r := httptest.NewRequest(method, path, nil)
+			r.Host = "evil.example"
+			w := httptest.NewRecorder()
+			s.g.ServeHTTP(w, r)
+			require.Equal(t, http.StatusForbidden, w.Code, "%s %s", method, path)
+
+			r.Host = "localhost:18789"
+			r.Header.Set("Origin", "https://evil.example")
+			w = httptest.NewRecorder()
+			s.g.ServeHTTP(w, r)
+			for name := range w.Header() {
+				require.NotContains(t, name, "Access-Control", "%s %s", method, path)
+			}
+		}
+	}
+}
+
+// FuzzBearer feeds the headers of a request for the metrics. Who is told them holds
+// the secret, or is a program on this host that shows neither an origin nor a proxy.
+func FuzzBearer(f *testing.F) {
+	f.Add("Bearer secret", "", "", "", uint8(1))
+	f.Add("bearer  secret\t", "192.0.2.1", "http://localhost", "none", uint8(0))
+	f.Add("Basic secret", "nonsense", "", "same-origin", uint8(1))
+	f.Add("Bearer", "", "null", "", uint8(2))
+	s := newServer(f, nil)
+	f.Fuzz(func(t *testing.T, authorization, forwarded, origin, site string, flags uint8) {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Host, r.RemoteAddr = "localhost:18789", "192.0.2.1:1"
+		if flags&1 != 0 {
+			r.RemoteAddr = "127.0.0.1:1"
+		}
+		for name, value := range map[string]string{"Authorization": authorization, "X-Forwarded-For": forwarded, "Origin": origin, "Sec-Fetch-Site": site} {
+			if value != "" || flags&2 != 0 {
+				r.Header[name] = []string{value}
+			}
+		}
+		w := httptest.NewRecorder()
+		s.g.ServeHTTP(w, r)
+		require.Contains(t, []int{200, 401, 403, 429}, w.Code)
+		if w.Code != http.StatusOK {
+			require.NotContains(t, w.Body.String(), "coderclaw_gateway")
+			return
+		}
+		scheme, secret, _ := strings.Cut(authorization, " ")
+		if strings.EqualFold(scheme, "Bearer") && strings.TrimSpace(secret) == "secret" {
+			return
+		}
+		remote := netip.MustParseAddrPort(r.RemoteAddr)
+		require.True(t, remote.Addr().IsLoopback(), fmt.Sprint(r.Header))
+		require.Empty(t, forwarded)
+		require.Empty(t, r.Header.Values("Origin"))
+		require.Contains(t, []string{"", "none"}, site)
+	})
+}
