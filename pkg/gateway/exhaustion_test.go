@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +77,15 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, idleTimeout, ends(r).Round(time.Second))
 	})
+}
+
+// A peer that pings and does not read costs the room of one answer.
+func TestPongsDoNotPileUp(t *testing.T) {
+	o := newOutbox(nil, Limits{}.withDefaults(), &atomic.Int64{})
+	for range 1000 {
+		o.answerPing(make([]byte, 125))
+	}
+	require.Len(t, o.pong, 2+125)
 }
 
 // What was meant for somebody before authority was taken back is not delivered.
