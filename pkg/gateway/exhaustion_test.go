@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -19,9 +20,11 @@ import (
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-// ends reports how long it takes until the gateway closes the connection.
-func ends(r io.Reader) time.Duration {
+// ends reports how long it takes until the gateway closes the connection, whose input r
+// buffers. It waits for peerPatience.
+func ends(conn net.Conn, r io.Reader) time.Duration {
 	begin := time.Now()
+	_ = conn.SetReadDeadline(begin.Add(peerPatience))
 	_, _ = io.Copy(io.Discard, r)
 	return time.Since(begin)
 }
@@ -43,7 +46,7 @@ func TestSlowBodiesAreCut(t *testing.T) {
 				_, err = io.WriteString(conn, "x")
 			}
 		})
-		took := ends(conn)
+		took := ends(conn, conn)
 		require.NoError(t, conn.Close())
 		sender.Wait()
 		require.LessOrEqual(t, took, httpTimeout+time.Second)
@@ -75,7 +78,7 @@ func TestIdleConnectionsAreCut(t *testing.T) {
 		r := bufio.NewReader(conn)
 		_, err = http.ReadResponse(r, nil)
 		require.NoError(t, err)
-		require.Equal(t, idleTimeout, ends(r).Round(time.Second))
+		require.Equal(t, idleTimeout, ends(conn, r).Round(time.Second))
 	})
 }
 

@@ -173,7 +173,7 @@ func (l list) remove(t *testing.T, d defence) (failed bool, output string) {
 	replaced := filepath.Join(dir, "overlay.json")
 	require.NoError(t, os.WriteFile(replaced, overlay, 0o600))
 	where, pattern := l.test(d)
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-failfast", "-timeout=2m", "-ldflags=-s -w",
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-failfast", "-timeout=1m", "-ldflags=-s -w",
 		"-overlay", replaced, "-run", pattern, fmt.Sprintf("./%s", where))
 	cmd.Dir, cmd.Env = root(t), append(os.Environ(), "SOAK=")
 	out, err := cmd.CombinedOutput()
