@@ -25,6 +25,8 @@ var gatewayDefences = []defence{
 	{"113 texts of clients in the log", "handshake.go", `"version", clip(peer.Client.Version, 64)`, `"version", peer.Client.Version`, "TestLogCutsWhatClientsSay"},
 	{"135 connections of one address", "admission.go", ` || a.held[addr] >= a.perAddress`, ``, "TestConnectionsBeforeAuthentication"},
 	{"135 connections in all", "admission.go", `a.total >= a.max || `, ``, "TestConnectionsBeforeAuthentication"},
+	{"135 connections of one address, over sockets", "limits.go", `or(&l.HandshakesPerAddress, 32)`, `or(&l.HandshakesPerAddress, 320)`, "pkg/daemon TestStrangersFillTheirPlacesOnly"},
+	{"135 connections in all, over sockets", "limits.go", `or(&l.HandshakesTotal, 256)`, `or(&l.HandshakesTotal, 2560)`, "pkg/daemon TestStrangersFillTheirPlacesOnly"},
 	{"135 a network of addresses", "admission.go", `addr.Prefix(64)`, `addr.Prefix(128)`, "TestAddressKey"},
 	{"135 two forms of an address", "admission.go", "ap := tcp.AddrPort()\n\t\treturn netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())", "return tcp.AddrPort()", "TestAddressKey"},
 	{"135 those who authenticated keep their place", "handshake.go", "\t\tc.place.authenticated()", "\t\t_ = c.place", "TestConnectionsBeforeAuthentication"},
@@ -63,6 +65,7 @@ var gatewayDefences = []defence{
 	{"142 long texts of errors", "frame.go", `clip(e.Message, errorTextBytes)`, `e.Message`, "TestErrorTextIsBounded"},
 	{"143 messages that are no JSON", "request.go", `if c.garbage.tooMany(time.Now()) {`, `if false {`, "TestGarbageIsIgnoredAndCounted"},
 	{"145 connections are forgotten", "hub.go", "\tdelete(h.open, c)\n", "", "TestRequestEndsWithItsConnection"},
+	{"145 nothing is left of a flood", "conn.go", "func (c *conn) discard() {\n\t_ = c.socket.Close()\n", "func (c *conn) discard() {\n", "pkg/daemon TestAFloodLeavesNothingBehind"},
 	{"145 places are given back", "admission.go", `c.leave()`, `_ = c.leave`, "TestAuthenticatedConnectionsGiveTheirPlaceBackOnce"},
 	{"145 bytes are taken off the books", "outbox.go", `o.total.Add(int64(-n))`, ``, "TestOutboxWritesInOrderAndThenTheCloseFrame"},
 }

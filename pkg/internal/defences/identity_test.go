@@ -4,6 +4,7 @@ package defences
 var identityDefences = []defence{
 	{"2 a wrong secret", "secret.go", `s.sum[:]) == 1 && s.set`, `s.sum[:]) >= 0 && s.set`, "TestConnectRefuses"},
 	{"3 scopes without a device", "connect.go", "c.scopes = []string{}\n\tswitch", "switch", "TestConnectWithoutDevice"},
+	{"4 scopes that nobody asked for", "connect.go", `c.scopes = grantable(c.role, p.Scopes)`, "c.scopes = grantable(c.role, p.Scopes)\n\tif len(p.Scopes) == 0 {\n\t\tc.scopes = grantable(c.role, []string{protocol.ScopeOperatorAdmin})\n\t}", "TestConnectWithoutScopesHasNone"},
 	{"5 the old secret after a rotation", "events.go", `g.secret.Store(next)`, `_ = next`, "TestSetSecret"},
 	{"5 connections of the old secret", "events.go", `g.events.SecretChanged()`, ``, "TestSetSecret"},
 	{"5 grants of the old secret", "events.go", `next.generation = old.generation + 1`, ``, "TestSetSecret"},
@@ -105,6 +106,7 @@ var identityDefences = []defence{
 	{"55 old requests of nodes", "nodes.go", `return now-r.Ts >= pendingTTL.Milliseconds()`, `return false`, "TestNodeRequestsAreCapped"},
 	{"56 a node's token on disk", "nodes.go", `TokenSHA256: tokenHash(token), CreatedAtMs`, `TokenSHA256: token, CreatedAtMs`, "TestNodeIsPaired"},
 	{"56 a node's token that is guessed", "nodes.go", `[]byte(tokenHash(token))) != 1 {`, `[]byte(tokenHash(token))) > 1 {`, "TestNodeIsPaired"},
+	{"56 tokens in the store", "device.go", "\tsum := sha256.Sum256([]byte(text))\n\treturn hex.EncodeToString(sum[:])", "\t_, _ = sha256.Sum256, hex.EncodeToString\n\treturn text", "TestSecretsStayOutOfTheLogAndTheStore"},
 	{"59 another's id", "connect.go", `if c.device.ID != id {`, `if false {`, "TestConnectRefuses"},
 	{"102 guesses over HTTP", "secret.go", `v := g.limiter.judge(source{kind: sharedCredential, from: addressSource(addr)}, g.secret.Load().matches(secret))`, `v := verdict{right: g.secret.Load().matches(secret), weighed: true}`, "TestBearerCheck"},
 	{"102 the right secret among too many", "limit.go", `if v.weighed = v.retryAfter == 0; !v.weighed {`, `if v.weighed = v.retryAfter == 0; !v.weighed && !right {`, "TestBearerCheck"},

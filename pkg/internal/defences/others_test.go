@@ -13,17 +13,21 @@ var wireDefences = []defence{
 // protocolDefences are those of gen/protocol, for which one generated decoder stands.
 var protocolDefences = []defence{
 	{"142 members that come twice", "frames_codec.gen.go", "func (v *TickEvent) decode(d *wire.Decoder) bool {\n\tif !d.OpenObject() {\n\t\treturn false\n\t}\n\tvar seen0 uint64\n\tfor key, ok := d.Member(); ok; key, ok = d.Member() {\n", "func (v *TickEvent) decode(d *wire.Decoder) bool {\n\tif !d.OpenObject() {\n\t\treturn false\n\t}\n\tvar seen0 uint64\n\tfor key, ok := d.Member(); ok; key, ok = d.Member() {\n\t\tseen0 = 0\n", "TestRefusedSyntax"},
+	{"60 what a scope implies", "frames.gen.go", "\t\tif h == need {\n", "\t\tif h == need || h == ScopeOperatorPairing {\n", "TestScopeAllows"},
+	{"60 what a scope implies, method by method", "frames.gen.go", "\t\tswitch h {\n\t\tcase ScopeOperatorAdmin:", "\t\tswitch h {\n\t\tcase ScopeOperatorAdmin, ScopeOperatorApprovals:", "pkg/daemon TestEveryMethodUnderEverySingleScope"},
 }
 
 // settingsDefences are those of pkg/settings: secrets and where to listen.
 var settingsDefences = []defence{
 	{"7 a mode without proof", "auth.go", `bad("gateway.auth.mode must be %q, %q or %q: there is no mode without a proof", AuthToken, AuthPassword, AuthTrustedProxy)`, ``, "TestLoadRefuses"},
-	{"7 a secret for others to read", "token.go", `tmp.Chmod(0o600)`, `tmp.Chmod(0o644)`, "TestTokenIsGeneratedOnceAndFoundAgain"},
+	{"7 a secret that can be guessed", "token.go", `_, _ = rand.Read(random)`, `_, _ = rand.Read(random[:0])`, "TestGeneratedTokensDiffer"},
+	{"7 a folder that others could read", "token.go", `if err := os.Chmod(dir, 0o700); err != nil {`, `if err := error(nil); err != nil {`, "TestTokenFileIsMendedOrRefused"},
 	{"7 a secret file that others could read", "token.go", "if info.Mode().Perm()&0o077 != 0 {\n\t\tif err := f.Chmod", "if false {\n\t\tif err := f.Chmod", "TestTokenFileIsMendedOrRefused"},
 	{"7 a secret file of somebody else", "token.go", `os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK`, `os.O_RDONLY|syscall.O_NONBLOCK`, "TestTokenFileIsMendedOrRefused"},
 	{"6 words for a missing value", "token.go", `case "undefined", "null", "nil", "none", "nan", "[object object]":`, `case "undefined\x00":`, "TestTokenWordsAreRefusedWhereverTheyComeFrom"},
 	{"36 a proxy that is everybody", "auth.go", `if prefix.Bits() == 0 {`, `if false {`, "TestLoadRefuses"},
 	{"41 every interface", "bind.go", `[4]byte{127, 0, 0, 1}`, `[4]byte{}`, "TestAddrs"},
+	{"41 every interface, as the kernel sees it", "bind.go", `addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}`, `addrs, g.TLS.AllowPlaintextLan = []netip.Addr{netip.IPv4Unspecified()}, true`, "pkg/daemon TestTheKernelSeesLoopbackListenersOnly"},
 	{"63 secrets in JSON", "secret.go", `return []byte(redacted), nil`, `return []byte(s.text), nil`, "TestSecretNeverPrints"},
 	{"63 secrets in the log", "secret.go", `return slog.StringValue(redacted)`, `return slog.StringValue(s.text)`, "TestSecretNeverPrints"},
 	{"63 secrets by reflection", "secret.go", `func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }`, `func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.text) }`, "TestSecretNeverPrints"},
@@ -31,10 +35,11 @@ var settingsDefences = []defence{
 
 // storeDefences are those of pkg/store: who reads and who owns the files.
 var storeDefences = []defence{
-	{"128 a database for others to read", "store.go", `d.bolt, err = bolt.Open(d.path, 0o600, `, `d.bolt, err = bolt.Open(d.path, 0o644, `, "TestOpenMakesPrivateFiles"},
+	{"128 a lock file for others to read", "lock.go", `os.O_RDWR|os.O_CREATE, 0o600)`, `os.O_RDWR|os.O_CREATE, 0o644)`, "TestOpenMakesPrivateFiles"},
 	{"128 a folder for others to read", "store.go", `os.MkdirAll(dir, 0o700)`, `os.MkdirAll(dir, 0o755)`, "TestOpenMakesPrivateFiles"},
 	{"128 a database that others could read", "store.go", `err = f.Chmod(0o600)`, `err = nil`, "TestOpenTightensTheDatabaseFile"},
 	{"128 two owners", "lock.go", `unix.LOCK_EX|unix.LOCK_NB`, `unix.LOCK_SH|unix.LOCK_NB`, "TestSecondGatewayIsToldTheOwner"},
+	{"128 two processes", "lock.go", `Owner: readOwner(path)}`, `Owner: Owner{}}`, "pkg/cli TestScripts/second_gateway"},
 }
 
 // clientDefences are those of pkg/client: whom a token is shown to.
