@@ -69,33 +69,41 @@ func root(t *testing.T) string {
 	return top
 }
 
+// index finds tests by folder; it reads each folder once.
+type index map[string][]string
+
 var testName = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 
-// tests returns the names of the tests in a folder that a pattern means.
-func tests(t *testing.T, dir, pattern string) (names []string) {
+// match returns the names of the tests in a folder that a pattern means, sorted.
+func (x index) match(t *testing.T, dir, pattern string) (names []string) {
 	t.Helper()
+	if x[dir] == nil {
+		files, err := filepath.Glob(filepath.Join(root(t), dir, "*_test.go"))
+		require.NoError(t, err)
+		for _, file := range files {
+			raw, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, m := range testName.FindAllStringSubmatch(string(raw), -1) {
+				x[dir] = append(x[dir], m[1])
+			}
+		}
+		slices.Sort(x[dir])
+	}
 	pattern, _, _ = strings.Cut(pattern, "/")
 	wanted, err := regexp.Compile(pattern)
 	require.NoError(t, err)
-	files, err := filepath.Glob(filepath.Join(root(t), dir, "*_test.go"))
-	require.NoError(t, err)
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		require.NoError(t, err)
-		for _, m := range testName.FindAllStringSubmatch(string(raw), -1) {
-			if wanted.MatchString(m[1]) {
-				names = append(names, m[1])
-			}
+	for _, name := range x[dir] {
+		if wanted.MatchString(name) {
+			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
 	return names
 }
 
 // TestDefencesStand keeps the lists true: each piece stands where it says, once, and
 // names tests that exist.
 func TestDefencesStand(t *testing.T) {
-	named := map[string]bool{}
+	named, tests := map[string]bool{}, index{}
 	for _, l := range lists {
 		for _, d := range l.defences {
 			require.False(t, named[d.name], "%s is there twice", d.name)
@@ -106,7 +114,7 @@ func TestDefencesStand(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, 1, strings.Count(string(raw), d.with), "%s: %q in %s/%s must stand there once: adapt the list to the code", d.name, d.with, l.dir, d.file)
 			dir, pattern := l.test(d)
-			require.NotEmpty(t, tests(t, dir, pattern), "%s: no test of %s is called %s", d.name, dir, pattern)
+			require.NotEmpty(t, tests.match(t, dir, pattern), "%s: no test of %s is called %s", d.name, dir, pattern)
 		}
 	}
 }

@@ -65,7 +65,7 @@ var gatewayDefences = []defence{
 	{"142 long texts of errors", "frame.go", `clip(e.Message, errorTextBytes)`, `e.Message`, "TestErrorTextIsBounded"},
 	{"143 messages that are no JSON", "request.go", `if c.garbage.tooMany(time.Now()) {`, `if false {`, "TestGarbageIsIgnoredAndCounted"},
 	{"145 connections are forgotten", "hub.go", "\tdelete(h.open, c)\n", "", "TestRequestEndsWithItsConnection"},
-	{"145 nothing is left of a flood", "conn.go", "func (c *conn) discard() {\n\t_ = c.socket.Close()\n", "func (c *conn) discard() {\n", "pkg/daemon TestAFloodLeavesNothingBehind"},
+	{"145 writers end with their connection", "conn.go", `c.close(ending{}, 0, true) // unless a close came before`, `c.g.hub.leave(c)`, "pkg/daemon TestAFloodLeavesNothingBehind"},
 	{"145 places are given back", "admission.go", `c.leave()`, `_ = c.leave`, "TestAuthenticatedConnectionsGiveTheirPlaceBackOnce"},
 	{"145 bytes are taken off the books", "outbox.go", `o.total.Add(int64(-n))`, ``, "TestOutboxWritesInOrderAndThenTheCloseFrame"},
 }
