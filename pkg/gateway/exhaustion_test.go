@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -186,5 +189,36 @@ func FuzzBearer(f *testing.F) {
 		require.Empty(t, forwarded)
 		require.Empty(t, r.Header.Values("Origin"))
 		require.Contains(t, []string{"", "none"}, site)
+	})
+}
+
+// FuzzFirstFrame feeds the first message of a stranger. It is a connect, whole, or the
+// end of the connection, and its answer is bounded.
+func FuzzFirstFrame(f *testing.F) {
+	for _, seed := range []string{
+		connectFrame("operator", "operator.admin"), connectFrame("node"), request("r", "health", ""), request("r", "connect", "null"),
+		`{"type":"req","id":"a","id":"b","method":"connect"}`, `{"type":"req","id":1,"method":"connect","params":{}}`, "[[[[", "\xff",
+		strings.Replace(connectFrame("operator"), `"linux"`, `"\u0000\ud800"`, 1),
+	} {
+		f.Add([]byte(seed))
+	}
+	s := newServer(f, nil)
+	f.Fuzz(func(t *testing.T, message []byte) {
+		here, there := net.Pipe()
+		defer there.Close()
+		c := &conn{g: s.g, id: "c", socket: here, out: newOutbox(here, s.g.limits, &atomic.Int64{}), cancel: func(error) {}}
+		id, params, ok := c.connectRequest(bytes.Clone(message))
+		require.Equal(t, ok, c.ending.code == 0, "an end for whoever is refused")
+		for _, frame := range c.out.queue {
+			require.LessOrEqual(t, len(frame), headerRoom+frameRoom+2*requestIDBytes*6+6*errorTextBytes)
+		}
+		if !ok {
+			return
+		}
+		require.LessOrEqual(t, len(id), 2+6*requestIDBytes)
+		require.True(t, json.Valid(id))
+		again, err := protocol.DecodeConnectParams(params.AppendJSON(nil))
+		require.NoError(t, err)
+		require.Equal(t, string(params.AppendJSON(nil)), string(again.AppendJSON(nil)))
 	})
 }

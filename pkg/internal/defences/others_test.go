@@ -60,6 +60,7 @@ var cliDefences = []defence{
 
 // daemonDefences are those of pkg/daemon, which joins the others.
 var daemonDefences = []defence{
+	{"128 a workspace for others to read", "daemon.go", `os.MkdirAll(d.workspace(), 0o700)`, `os.MkdirAll(d.workspace(), 0o755)`, "TestFilesArePrivateWhateverTheUmask"},
 	{"51 connections of a device", "authority.go", `return p.DeviceID == deviceID && (role == "" || p.Role == role) && !a.owed(p)`, `return false`, "TestTakingBackAuthorityClosesLiveConnections"},
 	{"51 connections of a secret", "authority.go", `a.hub.Sever(func(p *wire.Peer) bool { return p.BySecret },`, `a.hub.Sever(func(p *wire.Peer) bool { return false },`, "TestANewSecretClosesWhoProvedTheOldOne"},
 	{"51 connections that take back their own", "authority.go", `if last && d.ended {`, `if false {`, "TestAuthorityAnswersBeforeItEnds"},
@@ -69,6 +70,7 @@ var daemonDefences = []defence{
 var logfileDefences = []defence{
 	{"113 lines that are made up", "line.go", `line = append(line, printable(r.Message)...)`, `line = append(line, r.Message...)`, "TestTerminalLine"},
 	{"113 long lines", "redact.go", `if len(text) > textBytesMax {`, `if false {`, "TestLongTextIsCut"},
+	{"128 a log for others to read", "logfile.go", `fileMode   = 0o600`, `fileMode   = 0o644`, "pkg/daemon TestFilesArePrivateWhateverTheUmask"},
 	{"129 secrets by name", "redact.go", "if secret {\n\t\tif value.Kind()", "if false {\n\t\tif value.Kind()", "TestRedaction"},
 	{"129 secrets in texts", "redact.go", `text = s.pattern.ReplaceAllString(text, "${1}"+redacted+"${2}")`, ``, "TestRedaction"},
 }
