@@ -44,46 +44,89 @@ func turnedAway(t *testing.T, c net.Conn) bool {
 	return err != nil
 }
 
+// strangers are connections that say nothing.
+type strangers struct {
+	h     *house
+	held  []net.Conn
+	since time.Time
+}
+
+// fill opens n more from an address.
+func (s *strangers) fill(from string, n int) {
+	for range n {
+		c, err := s.h.stranger(from)
+		require.NoError(s.h.t, err)
+		s.held = append(s.held, c)
+	}
+}
+
+// knock reports whether one more from an address is turned away.
+func (s *strangers) knock(from string) bool {
+	c, err := s.h.stranger(from)
+	require.NoError(s.h.t, err)
+	defer c.Close()
+	return turnedAway(s.h.t, c)
+}
+
+func (s *strangers) leave() {
+	for _, c := range s.held {
+		_ = c.Close()
+	}
+}
+
+// together runs part with strangers who all hold their places to its end. The gateway
+// gives them five seconds; on a machine that is slower than that it is tried again.
+func (h *house) together(part func(s *strangers) (checks func())) {
+	h.t.Helper()
+	for range 20 {
+		s := &strangers{h: h, since: time.Now()}
+		checks := part(s)
+		took := time.Since(s.since)
+		s.leave()
+		if took < 4*time.Second {
+			checks()
+			return
+		}
+	}
+	h.t.Fatal("this machine is too slow for the test")
+}
+
 // Strangers fill the places before authentication, of one address and in all. Who is in
 // stays in and is served; the log holds a line a second; when they go, others come.
 func TestStrangersFillTheirPlacesOnly(t *testing.T) {
 	h := open(t, nil)
 	v := h.visit("owner")
 	begin := time.Now()
-	var held []net.Conn
-	fill := func(from string, n int) {
-		for range n {
-			c, err := h.stranger(from)
-			require.NoError(t, err)
-			t.Cleanup(func() { _ = c.Close() })
-			held = append(held, c)
+	h.together(func(s *strangers) func() {
+		s.fill("127.0.0.2", 32)
+		away := 0
+		for range 20 {
+			if s.knock("127.0.0.2") {
+				away++
+			}
 		}
-	}
-	knock := func(from string) bool {
-		c, err := h.stranger(from)
-		require.NoError(t, err)
-		defer c.Close()
-		return turnedAway(t, c)
-	}
-	fill("127.0.0.2", 32)
-	for range 40 {
-		require.True(t, knock("127.0.0.2"), "33 of one address")
-	}
-	require.False(t, knock("127.0.0.3"), "another address has places of its own")
-	for i := range 7 {
-		fill(fmt.Sprintf("127.0.0.%d", 10+i), 32)
-	}
-	require.True(t, knock("127.0.0.99"), "257 in all")
-	_, err := v.Health(t.Context(), protocol.HealthParams{})
-	require.NoError(t, err, "who is in is served")
+		another := s.knock("127.0.0.3")
+		return func() {
+			require.Equal(t, 20, away, "33 of one address")
+			require.False(t, another, "another address has places of its own")
+		}
+	})
+	require.Eventually(t, h.quiet, patience, 20*time.Millisecond, "places are given back")
+	h.together(func(s *strangers) func() {
+		for i := range 8 {
+			s.fill(fmt.Sprintf("127.0.0.%d", 10+i), 32)
+		}
+		away := s.knock("127.0.0.99")
+		_, err := v.Health(t.Context(), protocol.HealthParams{})
+		return func() {
+			require.True(t, away, "257 in all")
+			require.NoError(t, err, "who is in is served")
+		}
+	})
+	require.Eventually(t, h.quiet, patience, 20*time.Millisecond, "places are given back")
 	refusals := strings.Count(h.logs.String(), "too many connections before authentication")
-	require.LessOrEqual(t, refusals, 2+int(time.Since(begin).Seconds()), "a line a second")
+	require.LessOrEqual(t, refusals, 3+int(time.Since(begin).Seconds()), "a line a second")
 	require.NotZero(t, refusals)
-
-	for _, c := range held {
-		_ = c.Close()
-	}
-	require.Eventually(t, func() bool { return !knock("127.0.0.2") }, patience, 50*time.Millisecond)
 }
 
 // footprint is what the process holds.
@@ -131,7 +174,7 @@ func TestAFloodLeavesNothingBehind(t *testing.T) {
 	}
 	before := settle(func(f footprint) bool { return h.quiet() })
 	require.True(t, h.quiet())
-	lines, begin := strings.Count(h.logs.String(), "\n"), time.Now()
+	lines, begin := h.told(), time.Now()
 
 	flood(100)
 	after := settle(func(f footprint) bool {
@@ -141,10 +184,15 @@ func TestAFloodLeavesNothingBehind(t *testing.T) {
 	require.LessOrEqual(t, after.files, before.files)
 	require.Less(t, after.heap, before.heap+8<<20)
 	// Some kinds of warning, a line a second of each, and two for each of the 80 guests.
-	told := strings.Count(h.logs.String(), "\n") - lines
-	require.LessOrEqual(t, told, 2*80+8*(2+int(time.Since(begin).Seconds())), "400 visits")
+	require.LessOrEqual(t, h.told()-lines, 2*80+8*(2+int(time.Since(begin).Seconds())), "400 visits")
 	_, err := v.Health(t.Context(), protocol.HealthParams{})
 	require.NoError(t, err)
+}
+
+// told counts the lines of the log that are not for debugging.
+func (h *house) told() int {
+	text := h.logs.String()
+	return strings.Count(text, "\n") - strings.Count(text, `"level":"DEBUG"`)
 }
 
 // quiet reports whether the owner alone is connected.
@@ -177,7 +225,7 @@ func (h *house) nuisance(t *testing.T, worker, i int) {
 			Client: protocol.ConnectClient{ID: protocol.GatewayClientIdTest, Version: "1", Platform: "linux", Mode: protocol.GatewayClientModeTest},
 		})
 		if err != nil {
-			return // the guesses of the others have locked this address
+			return // there are too many of them for the moment
 		}
 		for range 20 {
 			go func() { _, _ = conn.Call(ctx, "status", nil, nil) }()

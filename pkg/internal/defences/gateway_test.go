@@ -11,6 +11,7 @@ var gatewayDefences = []defence{
 	{"29 requests that change something", "http.go", `case r.Method != http.MethodGet && r.Method != http.MethodHead:`, `case false:`, "TestHTTPRoutes"},
 	{"30 a route without a secret", "http.go", `ok || retryAfter <= 0 && g.ownProgram(r, remote)`, `ok || retryAfter <= 0`, "TestHTTPRoutes"},
 	{"30 a page that reads the metrics", "http.go", `len(r.Header.Values("Origin")) == 0 && `, ``, "TestHTTPRoutes"},
+	{"32 answers that invite pages", "gateway.go", `h.Set("X-Content-Type-Options", "nosniff")`, "h.Set(\"X-Content-Type-Options\", \"nosniff\")\n\th.Set(\"Access-Control-Allow-Origin\", \"*\")", "TestNoRouteSpeaksToStrangePages"},
 	{"36 a proxy that does not tell, over HTTP", "http.go", `if err != nil || !ok {`, `if err != nil || !ok && addr.IsValid() && !addr.IsValid() {`, "TestHTTPRoutes"},
 	{"51 connections that lose their authority", "gateway.go", `			c.close(e, g.limits.CloseTimeout, abandon)
 			n++`, `			n++`, "TestSever"},
