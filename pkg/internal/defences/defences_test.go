@@ -43,6 +43,9 @@ var lists = []list{
 	{"pkg/cli", cliDefences},
 	{"pkg/daemon", daemonDefences},
 	{"pkg/internal/logfile", logfileDefences},
+	{"pkg/service/device", deviceDefences},
+	{"pkg/service/health", healthDefences},
+	{"pkg/service/logs", logsDefences},
 	{"tools/protogen/internal/lint", lintDefences},
 }
 

@@ -81,3 +81,18 @@ var lintDefences = []defence{
 	{"60 a scope that does not exist", "manifest.go", `h.oneOf(m.Pos, "scope", m.Scope, append([]string{""}, h.scopes...)...)`, ``, "TestHouse"},
 	{"65 an event without an audience", "manifest.go", `h.Addf(e.Pos, "audience is missing")`, ``, "TestHouse"},
 }
+
+// deviceDefences, healthDefences and logsDefences are those of the services.
+var (
+	deviceDefences = []defence{
+		{"44 another's requests", "list.go", `if by.Sees(p.DeviceID) {`, `if by.Sees(p.DeviceID) || true {`, "TestADeviceTokenSeesItsOwnDeviceOnly"},
+		{"44 other devices", "list.go", `if by.Sees(d.DeviceID) {`, `if by.Sees(d.DeviceID) || true {`, "TestADeviceTokenSeesItsOwnDeviceOnly"},
+	}
+	healthDefences = []defence{
+		{"24 paths for who may only read", "status.go", `if protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorAdmin) {`, `if protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorRead) {`, "TestStatusTellsPathsToAdminsOnly"},
+		{"89 a link out of the workspace", "heartbeat.go", `f, err := root.Open(heartbeatFile)`, `f, err := os.Open(filepath.Join(s.cfg.Workspace, heartbeatFile))`, "TestHeartbeatDoesNotFollowALinkOutOfTheWorkspace"},
+	}
+	logsDefences = []defence{
+		{"89 what is no log", "logs.go", `if !info.Mode().IsRegular() {`, `if info.IsDir() {`, "TestLogsTailReadsNothingElse"},
+	}
+)
