@@ -222,3 +222,26 @@ func FuzzFirstFrame(f *testing.F) {
 		require.Equal(t, string(params.AppendJSON(nil)), string(again.AppendJSON(nil)))
 	})
 }
+
+// A peer that sends faster than it is served rests, so that the processor and the next
+// look for input are there for others; one that waits for its answers never does.
+func TestAFloodRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, nil)
+		flooder, polite := s.admin(), s.admin()
+		ping := maskedFrame(finalBit|0x9, nil)
+		flood := bytes.Repeat(ping, 10_000)
+		begin := time.Now()
+		_, err := flooder.conn.Write(flood)
+		require.NoError(t, err)
+		// Each read takes as many as its buffer holds, and is followed by a rest.
+		reads := len(flood) / readBufferBytes
+		require.InDelta(t, float64(reads), float64(time.Since(begin)/fairPause), 3)
+
+		begin = time.Now()
+		for range 500 {
+			require.Equal(t, true, polite.call("echo", "")["ok"])
+		}
+		require.Zero(t, time.Since(begin))
+	})
+}
