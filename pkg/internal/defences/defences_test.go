@@ -145,6 +145,7 @@ func TestDefencesAreNeeded(t *testing.T) {
 			t.Run(l.dir+"/"+d.name, func(t *testing.T) {
 				t.Parallel()
 				failed, output := l.remove(t, d)
+				require.NotContains(t, output, buildFailed, "%s: what stands in its place does not build", d.name)
 				require.True(t, failed, "%s in %s/%s is gone and nobody notices: write the test\n%s", d.name, l.dir, d.file, output)
 			})
 		}
