@@ -228,7 +228,7 @@ func FuzzFirstFrame(f *testing.F) {
 func TestAFloodRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, nil)
-		flooder, polite := s.admin(), s.admin()
+		flooder, large, polite := s.admin(), s.admin(), s.admin()
 		ping := maskedFrame(finalBit|0x9, nil)
 		flood := bytes.Repeat(ping, 10_000)
 		begin := time.Now()
@@ -238,9 +238,25 @@ func TestAFloodRests(t *testing.T) {
 		reads := len(flood) / readBufferBytes
 		require.InDelta(t, float64(reads), float64(time.Since(begin)/fairPause), 3)
 
+		flood = bytes.Repeat(maskedFrame(finalBit|opcodeText, []byte(request("big", "echo", fmt.Sprintf("%q", strings.Repeat("b", 1<<20))))), 4)
+		begin = time.Now()
+		go func() { _, _ = large.conn.Write(flood) }()
+		for range 4 {
+			large.response()
+		}
+		require.NotZero(t, time.Since(begin), "large frames count by their bytes")
+
 		begin = time.Now()
 		for range 500 {
 			require.Equal(t, true, polite.call("echo", "")["ok"])
+		}
+		eight := bytes.Repeat(maskedFrame(finalBit|opcodeText, []byte(request("e", "echo", ""))), 8)
+		for range 100 {
+			_, err := polite.conn.Write(eight)
+			require.NoError(t, err)
+			for range 8 {
+				polite.response()
+			}
 		}
 		require.Zero(t, time.Since(begin))
 	})

@@ -42,7 +42,7 @@ type transport struct {
 	fault     error  // why the stream was stopped, once it was
 	closed    bool   // a close frame has passed
 	begun     int    // frames whose header has passed in the current Read
-	ahead     int    // frames that were there before they were asked for, since the last rest
+	ahead     int    // frames that came while more was waiting, since the last rest
 }
 
 // Reasons to stop the stream of a peer.
@@ -60,7 +60,9 @@ func (t *transport) Read(p []byte) (int, error) {
 	n, err := t.receive(p)
 	t.begun = 0
 	ok := t.scan(p[:n], t.limit.Load())
-	t.ahead += max(t.begun-1, 0) + n/fairBytes
+	if n == len(p) || n >= fairBytes { // there is more, most likely
+		t.ahead += t.begun + n/fairBytes
+	}
 	if ok < n {
 		// What follows the refused header is for drain to follow.
 		t.early = append(append([]byte(nil), p[ok+1:n]...), t.early...)
@@ -74,8 +76,8 @@ func (t *transport) Read(p []byte) (int, error) {
 
 // rest lets others have the processor when the peer sends faster than it is served. To
 // yield is not enough: while there is always something to run, the Go scheduler looks
-// for input of other connections every 10 ms only. A peer that asks and waits for the
-// answer never has two frames under way, and never rests.
+// for input of other connections every 10 ms only. A peer that waits for its answers,
+// also for some at a time, is never ahead.
 func (t *transport) rest() {
 	if t.ahead < fairFrames {
 		return
