@@ -14,9 +14,9 @@ import (
 	"github.com/coderclaw/gateway/pkg/conformance"
 )
 
-// TestRecordedPasswordConversations replays what was recorded from a server that knew
+// TestRecordedPasswordProfile replays what was recorded from a server that knew
 // its clients by a password, behind a proxy that it trusted, with limits on guesses.
-func TestRecordedPasswordConversations(t *testing.T) {
+func TestRecordedPasswordProfile(t *testing.T) {
 	target := conversationPartner(t, fmt.Sprintf(`auth: {mode: "password", password: %q, rateLimit: {maxAttempts: 3, windowMs: 60000, lockoutMs: 4000}}, `+
 		`trustedProxies: ["127.0.0.1"], `, testToken))
 	target.Token, target.Password = "", testToken

@@ -20,7 +20,7 @@ var protocolDefences = []defence{
 // settingsDefences are those of pkg/settings: secrets and where to listen.
 var settingsDefences = []defence{
 	{"7 a mode without proof", "auth.go", `bad("gateway.auth.mode must be %q, %q or %q: there is no mode without a proof", AuthToken, AuthPassword, AuthTrustedProxy)`, ``, "TestLoadRefuses"},
-	{"7 a secret that can be guessed", "token.go", `_, _ = rand.Read(random)`, `_, _ = rand.Read(random[:0])`, "TestGeneratedTokensDiffer"},
+	{"7 a secret that can be guessed", "rotate.go", `_, _ = rand.Read(random)`, `_, _ = rand.Read(random[:0])`, "TestGeneratedTokensDiffer"},
 	{"7 a folder that others could read", "token.go", `if err := os.Chmod(dir, 0o700); err != nil {`, `if err := error(nil); err != nil {`, "TestTokenFileIsMendedOrRefused"},
 	{"7 a secret file that others could read", "token.go", "if info.Mode().Perm()&0o077 != 0 {\n\t\tif err := f.Chmod", "if false {\n\t\tif err := f.Chmod", "TestTokenFileIsMendedOrRefused"},
 	{"7 a secret file of somebody else", "token.go", `os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK`, `os.O_RDONLY|syscall.O_NONBLOCK`, "TestTokenFileIsMendedOrRefused"},
