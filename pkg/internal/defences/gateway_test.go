@@ -31,7 +31,7 @@ var gatewayDefences = []defence{
 	{"135 a network of addresses", "admission.go", `addr.Prefix(64)`, `addr.Prefix(128)`, "TestAddressKey"},
 	{"135 two forms of an address", "admission.go", "ap := tcp.AddrPort()\n\t\treturn netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())", "return tcp.AddrPort()", "TestAddressKey"},
 	{"135 those who authenticated keep their place", "handshake.go", "\t\tc.place.authenticated()", "\t\t_ = c.place", "TestConnectionsBeforeAuthentication"},
-	{"135 an absolute deadline", "handshake.go", `time.AfterFunc(c.g.limits.HandshakeTimeout, `, `time.AfterFunc(1000*c.g.limits.HandshakeTimeout, `, "TestHandshakeDeadlineIsAbsolute"},
+	{"135 an absolute deadline", "handshake.go", `time.AfterFunc(time.Until(a.since.Add(c.g.limits.HandshakeTimeout)), `, `time.AfterFunc(1000*c.g.limits.HandshakeTimeout, `, "TestHandshakeDeadlineIsAbsolute"},
 	{"135 a grant behind the deadline", "handshake.go", `if !deadline.Stop() {`, `if deadline.Stop(); false {`, "TestHandshakeDeadlineEndsASlowGuard"},
 	{"135 authenticated connections in all", "hub.go", `if len(h.byID) >= most {`, `if false {`, "TestTooManyPeers"},
 	{"135 one line a second", "flood.go", `if now.Sub(k.last) < floodInterval {`, `if false {`, "TestFloodLog"},
