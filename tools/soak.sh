@@ -35,3 +35,6 @@ go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/st
 # kill -9 of a whole gateway under load, and the defences of its idempotency keys
 # taken out one by one: each must be noticed by a test.
 SOAK="${SOAK:-long}" go test -race -count 1 -timeout 20m -run 'KillNine|Mutants' ./pkg/daemon ./pkg/turn
+
+# What a power cut may leave of a database: every legal image opens, every other is found or mended.
+SOAK="${SOAK:-long}" go test -race -count 1 -timeout 20m -run 'CrashImage' ./pkg/store

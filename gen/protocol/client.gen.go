@@ -70,6 +70,17 @@ func (c Client) AuditList(ctx context.Context, params AuditListParams) (AuditLis
 	return wire.Call(ctx, c.Caller, MethodAuditList, params)
 }
 
+// BackupCheck calls backup.check: Checks the database in a copy that is not kept.
+func (c Client) BackupCheck(ctx context.Context, params BackupCheckParams) (BackupCheckResult, error) {
+	return wire.Call(ctx, c.Caller, MethodBackupCheck, params)
+}
+
+// BackupCreate calls backup.create: Writes a copy of the database on the gateway's host, checks
+// it, and says where it is.
+func (c Client) BackupCreate(ctx context.Context, params BackupCreateParams) (BackupCreateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodBackupCreate, params)
+}
+
 // ChatAbort calls chat.abort: Aborts one run, or all runs of a conversation.
 func (c Client) ChatAbort(ctx context.Context, params ChatAbortParams) (ChatAbortResult, error) {
 	return wire.Call(ctx, c.Caller, MethodChatAbort, params)

@@ -24,10 +24,11 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
 	MountAudit(r, audit)
+	MountBackup(r, backup)
 	MountChat(r, chat)
 	MountDevice(r, device)
 	MountHealth(r, health)
@@ -52,6 +53,8 @@ func Methods() []wire.MethodInfo {
 		MethodAgentsList.MethodInfo,
 		MethodAgentsUpdate.MethodInfo,
 		MethodAuditList.MethodInfo,
+		MethodBackupCheck.MethodInfo,
+		MethodBackupCreate.MethodInfo,
 		MethodChatAbort.MethodInfo,
 		MethodChatHistory.MethodInfo,
 		MethodChatInject.MethodInfo,
@@ -153,6 +156,10 @@ func Definitions() []string {
 		"AuditListResult",
 		"AuditRecord",
 		"AuthMode",
+		"BackupCheckParams",
+		"BackupCheckResult",
+		"BackupCreateParams",
+		"BackupCreateResult",
 		"ChatAbortMark",
 		"ChatAbortOrigin",
 		"ChatAbortParams",
@@ -387,6 +394,14 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeAuditRecord(raw)
 	case "AuthMode":
 		_, err = DecodeAuthMode(raw)
+	case "BackupCheckParams":
+		_, err = DecodeBackupCheckParams(raw)
+	case "BackupCheckResult":
+		_, err = DecodeBackupCheckResult(raw)
+	case "BackupCreateParams":
+		_, err = DecodeBackupCreateParams(raw)
+	case "BackupCreateResult":
+		_, err = DecodeBackupCreateResult(raw)
 	case "ChatAbortMark":
 		_, err = DecodeChatAbortMark(raw)
 	case "ChatAbortOrigin":
@@ -758,6 +773,14 @@ func rule(def string) *wire.Rule {
 		return &ruleAuditRecord
 	case "AuthMode":
 		return &ruleAuthMode
+	case "BackupCheckParams":
+		return &ruleBackupCheckParams
+	case "BackupCheckResult":
+		return &ruleBackupCheckResult
+	case "BackupCreateParams":
+		return &ruleBackupCreateParams
+	case "BackupCreateResult":
+		return &ruleBackupCreateResult
 	case "ChatAbortMark":
 		return &ruleChatAbortMark
 	case "ChatAbortOrigin":

@@ -56,8 +56,8 @@ type finding struct {
 }
 
 const doctorHelp = `Looks at the state directory, its files and secrets, the config, the port, the certificate, the
-clock and the disk of this machine, and sends no secret. The gateway may run or not. Each line is ok, warn or
-fail and says what to do; the exit code is 1 if anything fails.`
+clock, the disk and the backups of this machine, and sends no secret. The gateway may run or not. Each line is
+ok, warn or fail and says what to do; the exit code is 1 if anything fails.`
 
 func (a *App) doctorCommand() *cli.Command {
 	return &cli.Command{
@@ -78,7 +78,7 @@ func (a *App) runDoctor(c *cli.Context) error {
 	d := newDoctor(a.getenv(c))
 	var found []finding
 	for _, check := range []func(context.Context) []finding{
-		d.checkDir, d.checkFiles, d.checkConfig, d.checkSecret, d.checkOwner, d.checkPort, d.checkBind, d.checkCertificate, d.checkProxies, d.checkTailscale, d.checkLegacy, d.checkClock, d.checkDisk,
+		d.checkDir, d.checkFiles, d.checkConfig, d.checkSecret, d.checkOwner, d.checkPort, d.checkBind, d.checkCertificate, d.checkProxies, d.checkTailscale, d.checkLegacy, d.checkClock, d.checkDisk, d.checkBackups,
 	} {
 		found = append(found, check(c.Context)...)
 	}

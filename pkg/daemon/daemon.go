@@ -57,6 +57,9 @@ type Config struct {
 	Level slog.Level
 	// Version is the program's, such as "1.2.0" or "dev".
 	Version string
+	// Verify checks database files, in a child process: see store.Child. nil checks in
+	// this one, which a damaged file may crash.
+	Verify store.Verify
 	// Ready, when set, is called once the gateway accepts connections.
 	Ready func(url, tokenFile string)
 }
@@ -82,6 +85,7 @@ type Daemon struct {
 	health   *health.Service
 	presence *presence.Service
 
+	copies      *store.Keeper
 	certificate *certificate.Keeper // nil without TLS
 
 	closers []func() error
@@ -102,12 +106,18 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if cfg.Getenv == nil {
 		cfg.Getenv = os.Getenv
 	}
+	if cfg.Verify == nil {
+		cfg.Verify = store.Here()
+	}
 	d := &Daemon{cfg: cfg, startedAt: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	if err := store.FinishReplace(cfg.StateDir); err != nil {
+		return nil, err
+	}
 	if d.settings, err = settings.Load(settings.Source{Path: cfg.ConfigPath, Getenv: cfg.Getenv, Flags: cfg.Flags}); err != nil {
 		return nil, err
 	}
@@ -127,7 +137,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 // second gateway touches nothing, then the log and the token.
 func (d *Daemon) openState() (err error) {
 	early := slog.New(slog.NewTextHandler(d.cfg.Stdout, nil)) // the log file is behind the lock
-	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port, Log: early}); err != nil {
+	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port, Log: early, Verify: d.cfg.Verify}); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.db.Close)
@@ -265,6 +275,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.health.Run(serve) })
 	group.Go(func() error { return d.health.RunHeartbeats(serve) })
 	group.Go(func() error { return d.watchStore(serve) })
+	group.Go(func() error { return d.keeper().Run(serve) })
 	group.Go(func() error { return d.keepCertificate(serve) })
 	group.Go(func() error {
 		select {

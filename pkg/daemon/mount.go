@@ -12,6 +12,7 @@ import (
 	agentsvc "github.com/coderclaw/gateway/pkg/service/agent"
 	"github.com/coderclaw/gateway/pkg/service/agents"
 	auditsvc "github.com/coderclaw/gateway/pkg/service/audit"
+	"github.com/coderclaw/gateway/pkg/service/backup"
 	"github.com/coderclaw/gateway/pkg/service/chat"
 	"github.com/coderclaw/gateway/pkg/service/device"
 	"github.com/coderclaw/gateway/pkg/service/health"
@@ -117,6 +118,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		agentService,
 		agentsService,
 		auditService,
+		backup.New(d.keeper()),
 		chatService,
 		deviceService,
 		d.health,

@@ -198,11 +198,11 @@ func (c *conn) close(e ending, grace time.Duration, abandon bool) {
 	_ = c.socket.SetReadDeadline(past)
 }
 
-// closeSlow ends the connection because its peer does not read. It gets twice
-// the usual time: before it can see the close frame it must read what the
-// kernel holds.
+// closeSlow ends the connection because its peer does not read. It gets six times
+// the usual time: before it can see the close frame it must read what the kernel
+// holds. That costs a socket; what was queued is given up at once.
 func (c *conn) closeSlow() {
-	c.close(endSlowConsumer, 2*c.g.limits.CloseTimeout, true)
+	c.close(endSlowConsumer, slowPatience*c.g.limits.CloseTimeout, true)
 }
 
 // closedByPeer answers a close frame, or ends the connection for a fault that

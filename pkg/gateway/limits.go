@@ -39,8 +39,8 @@ type Limits struct {
 	WriteStall time.Duration
 	// CloseTimeout is how long a connection that is being closed may take to
 	// receive what is queued and the close frame, and to answer it: 5 s. A slow
-	// consumer gets twice as long, because it must read what the kernel holds
-	// before it can see why it was closed.
+	// consumer gets slowPatience times as long, because it must read what the
+	// kernel holds before it can see why it was closed.
 	CloseTimeout time.Duration
 	// DrainTimeout is how long a graceful shutdown may take: 3 s.
 	DrainTimeout time.Duration
@@ -48,6 +48,9 @@ type Limits struct {
 
 // Limits that no deployment has a reason to change.
 const (
+	// slowPatience is how many CloseTimeouts a slow consumer gets to read why it
+	// was closed.
+	slowPatience      = 6
 	queueBytesCeiling = 50 << 20 // the most that QueueBytes can be set to
 	requestIDBytes    = 128      // longest request id
 	methodNameBytes   = 64       // longest method name

@@ -61,7 +61,7 @@ func TestSlowConsumerThatNeverReadsIsCutOff(t *testing.T) {
 		for range 300 {
 			s.emit("agent", kilobyte)
 		}
-		time.Sleep(2*s.g.limits.CloseTimeout + time.Millisecond)
+		time.Sleep(slowPatience*s.g.limits.CloseTimeout + time.Millisecond)
 		synctest.Wait()
 		open, _ := s.g.hub.count()
 		require.Zero(t, open)

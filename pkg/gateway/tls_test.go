@@ -213,7 +213,7 @@ func TestTLSSlowConsumer(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := flood(t)
-		time.Sleep(2*s.g.limits.CloseTimeout + time.Millisecond)
+		time.Sleep(slowPatience*s.g.limits.CloseTimeout + time.Millisecond)
 		synctest.Wait()
 		open, _ := s.g.hub.count()
 		require.Zero(t, open, "cut off, when it never reads")

@@ -61,7 +61,7 @@ var layers = []layer{
 	{"store", false, exactly("pkg/store")},
 	{"ports", true, exactly("pkg/agents", "pkg/audit", "pkg/session", "pkg/task", "pkg/turn", "pkg/agent", "pkg/agent/agenttest", "pkg/channel", "pkg/transport", "pkg/settings", "pkg/identity", "pkg/certificate")},
 	{"service", false, below("pkg/service")},
-	{"edges", false, either(exactly("pkg/gateway", "pkg/canvas", "pkg/client", "pkg/conformance"), below("pkg/agent"), below("pkg/task"), below("pkg/channel"), below("pkg/transport"))},
+	{"edges", false, either(exactly("pkg/gateway", "pkg/canvas", "pkg/client", "pkg/conformance", "pkg/importer"), below("pkg/agent"), below("pkg/task"), below("pkg/channel"), below("pkg/transport"))},
 	{"daemon", false, exactly("pkg/daemon")},
 	{"cli", false, exactly("pkg/cli")},
 	{"cmd", false, below("cmd")},

@@ -4,6 +4,7 @@ import type { Codec } from "../wire/codec.js";
 import * as agent from "./agent.js";
 import * as agents from "./agents.js";
 import * as audit from "./audit.js";
+import * as backup from "./backup.js";
 import * as chat from "./chat.js";
 import * as device from "./device.js";
 import * as frames from "./frames.js";
@@ -22,6 +23,7 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...agent,
   ...agents,
   ...audit,
+  ...backup,
   ...chat,
   ...device,
   ...frames,

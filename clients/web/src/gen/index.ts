@@ -3,6 +3,7 @@
 export * from "./agent.js";
 export * from "./agents.js";
 export * from "./audit.js";
+export * from "./backup.js";
 export * from "./chat.js";
 export * from "./device.js";
 export * from "./errors.js";

@@ -4,6 +4,7 @@ import type { Codec } from "../wire/codec.js";
 import { AgentAccepted, AgentEvent, AgentIdentityParams, AgentIdentityResult, AgentParams, AgentResult, AgentWaitParams, AgentWaitResult } from "./agent.js";
 import { AgentsCreateParams, AgentsCreateResult, AgentsDeleteParams, AgentsDeleteResult, AgentsFilesGetParams, AgentsFilesGetResult, AgentsFilesListParams, AgentsFilesListResult, AgentsFilesSetParams, AgentsFilesSetResult, AgentsListParams, AgentsListResult, AgentsUpdateParams, AgentsUpdateResult } from "./agents.js";
 import { AuditListParams, AuditListResult } from "./audit.js";
+import { BackupCheckParams, BackupCheckResult, BackupCreateParams, BackupCreateResult } from "./backup.js";
 import { ChatAbortParams, ChatAbortResult, ChatEvent, ChatHistoryParams, ChatHistoryResult, ChatInjectParams, ChatInjectResult, ChatSendParams, ChatSendResult } from "./chat.js";
 import { DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult, DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult, DevicePairRenameParams, DevicePairRenameResult, DevicePairRequestedEvent, DevicePairResolvedEvent, DeviceTokenRevokeParams, DeviceTokenRevokeResult, DeviceTokenRotateParams, DeviceTokenRotateResult } from "./device.js";
 import { ConnectChallengeEvent, ConnectParams, HelloOk, ShutdownEvent, TickEvent } from "./frames.js";
@@ -41,6 +42,10 @@ export interface Methods {
   readonly "agents.update": { readonly params: AgentsUpdateParams; readonly result: AgentsUpdateResult };
   /** The record of decisions, newest first, page by page. */
   readonly "audit.list": { readonly params: AuditListParams; readonly result: AuditListResult };
+  /** Checks the database in a copy that is not kept. */
+  readonly "backup.check": { readonly params: BackupCheckParams; readonly result: BackupCheckResult };
+  /** Writes a copy of the database on the gateway's host, checks it, and says where it is. */
+  readonly "backup.create": { readonly params: BackupCreateParams; readonly result: BackupCreateResult };
   /** Aborts one run, or all runs of a conversation. */
   readonly "chat.abort": { readonly params: ChatAbortParams; readonly result: ChatAbortResult };
   /** The end of a conversation, fit for a screen. */
@@ -158,6 +163,8 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "agents.list": { params: AgentsListParams, result: AgentsListResult, role: "operator", scope: "operator.read", idempotent: false },
   "agents.update": { params: AgentsUpdateParams, result: AgentsUpdateResult, role: "operator", scope: "operator.admin", idempotent: false },
   "audit.list": { params: AuditListParams, result: AuditListResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "backup.check": { params: BackupCheckParams, result: BackupCheckResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "backup.create": { params: BackupCreateParams, result: BackupCreateResult, role: "operator", scope: "operator.admin", idempotent: false },
   "chat.abort": { params: ChatAbortParams, result: ChatAbortResult, role: "operator", scope: "operator.write", idempotent: false },
   "chat.history": { params: ChatHistoryParams, result: ChatHistoryResult, role: "operator", scope: "operator.read", idempotent: false },
   "chat.inject": { params: ChatInjectParams, result: ChatInjectResult, role: "operator", scope: "operator.admin", idempotent: false },

@@ -1,0 +1,10 @@
+package turn
+
+import "github.com/coderclaw/gateway/pkg/store"
+
+// Tables lists this package's buckets, for the check of a database file.
+func Tables() []store.Table {
+	return []store.Table{
+		runRecords.Table(), runInputs.Table(), liveRuns.Table(), endedRuns.Table(), endedTotals.Table(),
+	}
+}
