@@ -40,6 +40,7 @@ var lists = []list{
 	{"pkg/settings", settingsDefences},
 	{"pkg/store", storeDefences},
 	{"pkg/client", clientDefences},
+	{"pkg/certificate", certificateDefences},
 	{"pkg/cli", cliDefences},
 	{"pkg/daemon", daemonDefences},
 	{"pkg/internal/logfile", logfileDefences},

@@ -70,4 +70,7 @@ var gatewayDefences = []defence{
 	{"145 writers end with their connection", "conn.go", `c.close(ending{}, 0, true) // unless a close came before`, `c.g.hub.leave(c)`, "pkg/daemon TestAFloodLeavesNothingBehind"},
 	{"145 places are given back", "admission.go", `c.leave()`, `_ = c.leave`, "TestAuthenticatedConnectionsGiveTheirPlaceBackOnce"},
 	{"145 bytes are taken off the books", "outbox.go", `o.total.Add(int64(-n))`, ``, "TestOutboxWritesInOrderAndThenTheCloseFrame"},
+	{"135 cryptography for too many", "gateway.go", `g.secured(g.admission.listen(l))`, `g.admission.listen(g.secured(l))`, "TestTLS"},
+	{"135 a deadline of its own for TLS", "handshake.go", `time.Until(a.since.Add(c.g.limits.HandshakeTimeout))`, `c.g.limits.HandshakeTimeout`, "TestTLSSharesTheDeadline"},
+	{"140 slow readers over TLS", "tls.go", `		if written == 0 && !w.isClosing() {`, `		if false {`, "TestTLSSlowConsumer"},
 }

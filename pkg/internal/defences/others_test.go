@@ -31,6 +31,7 @@ var settingsDefences = []defence{
 	{"63 secrets in JSON", "secret.go", `return []byte(redacted), nil`, `return []byte(s.text), nil`, "TestSecretNeverPrints"},
 	{"63 secrets in the log", "secret.go", `return slog.StringValue(redacted)`, `return slog.StringValue(s.text)`, "TestSecretNeverPrints"},
 	{"63 secrets by reflection", "secret.go", `func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }`, `func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.text) }`, "TestSecretNeverPrints"},
+	{"41 plain text beyond loopback", "bind.go", `if !addr.IsLoopback() && !open {`, `if !open && false {`, "TestAddrs"},
 }
 
 // storeDefences are those of pkg/store: who reads and who owns the files.
@@ -51,6 +52,25 @@ var clientDefences = []defence{
 	{"18 plain text to another host", "client.go", `if addr.plaintext() && !addr.Loopback && !o.AllowPlaintext {`, `if false {`, "TestDialRefusesPlaintextToAnotherHost"},
 	{"18 redirects", "address.go", `{ return http.ErrUseLastResponse }`, `{ return nil }`, "TestDialFollowsNoRedirect"},
 	{"46 a signature without challenge is never made", "connect.go", `if f.Type == frameEvent && f.Event == protocol.EventConnectChallenge.Name {`, `if f.Type == frameEvent {`, "TestDialWaitsForTheChallenge"},
+	{"40 certificates that nobody vouches for", "trust.go", `no.Err = chains(state.PeerCertificates, v.host); no.Err != nil`, `no.Err = chains(state.PeerCertificates, v.host); false`, "TestNothingIsSent"},
+	{"40 a pin that is ignored", "trust.go", `if !matches(v.pins.Accept, no.Got, no.GotKey) &&`, `if false &&`, "TestNothingIsSent"},
+	{"40 a known key that changed", "trust.go", `if known.Key != no.GotKey {`, `if false {`, "TestNothingIsSent"},
+	{"40 another pin than what was met", "trust.go", `!(met && known.Key == no.GotKey && slices.ContainsFunc(v.pins.Accept, known.has))`, `!(met && known.Key == no.GotKey)`, "TestRenewedCertificate"},
+	{"40 a damaged list", "trust.go", "	if err != nil {\n		return err\n	}\n	switch {\n	case len(v.pins.Accept) > 0:", "	_ = err\n	switch {\n	case len(v.pins.Accept) > 0:", "TestAuthorities"},
+	{"40 a check after the first byte", "trust.go", `		VerifyConnection:   v.verify,`, ``, "TestNothingIsSent"},
+	{"40 a pin that plain text drops", "client.go", `len(o.Pins.Accept) > 0 && addr.plaintext()`, `false`, "TestPlaintextNeverLeavesThisHost"},
+	{"128 known gateways for the owner alone", "known.go", `return replaceFile(k.path, append(data, '\n'))`, `return os.WriteFile(k.path, append(data, '\n'), 0o644)`, "TestKnownGatewaysFile"},
+}
+
+// certificateDefences are those of pkg/certificate: what clients pin, and who reads it.
+var certificateDefences = []defence{
+	{"40 a pin that was cut short", "pin.go", ` || len(raw) != sha256.Size`, ` || len(raw) == 0`, "TestParsePin"},
+	{"128 a key for the owner alone", "own.go", `case info.Mode().Perm()&0o077 != 0:`, `case info == nil:`, "TestOwnCertificateIsMadeOnce"},
+	{"128 a folder for the owner alone", "own.go", "if err := os.Chmod(dir, 0o700); err != nil {\n\t\treturn nil, err\n\t}", "", "TestOwnCertificateIsMadeOnce"},
+	{"40 a renewal that breaks pins", "own.go", "case err == nil && !newKey:", "case false:", "TestRenew"},
+	{"40 a bad file in place of a good one", "certificate.go", `expired(fresh.Leaf) && !expired(old.Leaf)`, `false`, "TestAnExpiredFile"},
+	{"40 old versions of TLS", "certificate.go", `tls.VersionTLS12`, `tls.VersionTLS10`, "TestServerConfig"},
+	{"40 session tickets", "certificate.go", `SessionTicketsDisabled: true`, `SessionTicketsDisabled: false`, "TestServerConfig"},
 }
 
 // cliDefences are those of pkg/cli.
