@@ -66,9 +66,10 @@ conformance: build ## grade our own gateway with the conformance runner, process
 soak: ## the long forms of the proofs: fuzzing, kill rounds, repeated contracts
 	tools/soak.sh
 
-bench: build ## the speed table (README.md gets it), gateway and store benchmarks, then the budgets
+bench: build ## the speed table (README.md gets it), gateway and store benchmarks, one client beside floods, then the budgets
 	$(GO) run ./tools/oracle/speed -write README.md
 	$(GO) test -run '^$$' -bench . -benchmem ./gen/protocol ./pkg/gateway ./pkg/store
+	$(GO) run ./tools/oracle/flood -bin $(BIN)
 	$(GO) run ./tools/oracle/budget -bin $(BIN)
 
 speed-gate: ## decoding beside other decoders; fails when a promised ratio is broken (Node counts if it is there)

@@ -25,6 +25,10 @@ done
 # Deliberate mistakes in schema, generator, runtime and gateway: each must fail its test.
 (cd tools/oracle && SOAK="${SOAK:-long}" go test -count 1 -timeout 20m -v -run 'Breaks|Harmless' ./breaks | grep -E '^(ok|FAIL|---|    ---|.*caught by)|Error')
 
+# The defences of SECURITY.md taken away, one at a time: a test must notice each. All of
+# them in the long form, one of each of the gravest entries in the short one.
+SOAK="${SOAK:-long}" go test -count 1 -timeout 60m -v -run 'DefencesAreNeeded|Harmless' ./pkg/internal/defences | grep -vE '^=== '
+
 # The kill -9 rounds of the store and the contracts that race, again and again.
 go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/task/... ./pkg/turn ./pkg/agent/...
 

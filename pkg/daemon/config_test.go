@@ -22,8 +22,8 @@ import (
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
-// patience bounds the waits of these tests; none of them is about speed.
-const patience = 30 * time.Second
+// configPatience bounds the waits of these tests; none of them is about speed.
+const configPatience = 30 * time.Second
 
 // serve starts a gateway that restarts itself, with this config, and returns its
 // house and what stops it. The secret is testToken, in the environment unless the
@@ -79,7 +79,7 @@ func (h *house) serve() {
 		require.NoError(h.t, err)
 	case err := <-ended:
 		h.t.Fatalf("the gateway did not start: %v\n%s", err, h.logs.String())
-	case <-time.After(patience):
+	case <-time.After(configPatience):
 		h.t.Fatal("the gateway did not start")
 	}
 	stopped := false
@@ -95,7 +95,7 @@ func (h *house) serve() {
 // logged waits until the log says something n times.
 func (h *house) logged(text string, n int) {
 	h.t.Helper()
-	require.Eventually(h.t, func() bool { return strings.Count(h.logs.String(), text) >= n }, patience, 10*time.Millisecond, "%q %d times in the log", text, n)
+	require.Eventually(h.t, func() bool { return strings.Count(h.logs.String(), text) >= n }, configPatience, 10*time.Millisecond, "%q %d times in the log", text, n)
 }
 
 // come connects to the n-th life of the gateway.
@@ -249,7 +249,7 @@ func TestConfigStartsFromTheLastGood(t *testing.T) {
 	require.Contains(t, v.degraded()[0], "config refused: line 1: not JSON5 at line 1, column 11")
 	require.Contains(t, h.logs.String(), "running with the last good one")
 	h.write(`{gateway: {maxBufferedBytes: 70000}}`)
-	require.Eventually(t, func() bool { return len(v.degraded()) == 0 }, patience, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return len(v.degraded()) == 0 }, configPatience, 100*time.Millisecond)
 	h.stop()
 
 	fresh := prepare(t, nil)
