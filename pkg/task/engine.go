@@ -195,6 +195,9 @@ type Engine interface {
 	// one transaction; the workers' leases end. The error is ErrNotFound or one of
 	// the store; a task that has ended is no error.
 	Cancel(ctx context.Context, id, reason, actor string) (CancelResult, error)
+	// Withdraw ends a task that no worker has: as failed, or as cancelled when the
+	// failure's code is CodeCancelled. A leased task is ErrFenced: its worker ends it.
+	Withdraw(ctx context.Context, id string, f Failure, out Output, also ...Also) error
 	// Resume lets a waiting task be claimed though its condition does not hold.
 	Resume(ctx context.Context, id, actor string) (Task, error)
 	Stats(ctx context.Context) (Stats, error)
