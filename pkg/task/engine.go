@@ -127,8 +127,9 @@ type Lease interface {
 	// Err then tells which: nil, ErrFenced or ErrTerminal; before, it is nil.
 	Done() <-chan struct{}
 	Err() error
-	// Begin starts the attempt of a claim with Plan; otherwise it does nothing.
-	Begin(ctx context.Context) error
+	// Begin starts the attempt of a claim with Plan, and runs also in the same
+	// transaction; an attempt that has begun is left as it is, without also.
+	Begin(ctx context.Context, also ...Also) error
 	// Heartbeat keeps the lease for another TTL.
 	Heartbeat(ctx context.Context) error
 	// Progress reports a percentage, 0 to 100. It may go back only with a new attempt;

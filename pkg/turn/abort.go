@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
-	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -160,7 +160,7 @@ func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 			out, err := run.Wait(ctx)
 			return out, err == nil && out.State != "" && out.State != StateSuspended
 		}
-		if out, ok := r.endedEarlier(runID); ok {
+		if out, ok := r.endedEarlier(ctx, runID); ok {
 			r.stopAwaiting(runID, a)
 			return out, true
 		}
@@ -173,19 +173,19 @@ func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 	}
 }
 
-// endedEarlier returns the outcome that the ledger has of a run id.
-func (r *Runs) endedEarlier(runID string) (out Outcome, ok bool) {
-	err := r.db.View(func(tx *store.Tx) error {
-		rec, found, err := r.ledger.findRun(tx, runID, time.Now())
-		if found {
-			out, ok = rec.outcome(), true
-		}
-		return err
-	})
-	if err != nil {
+// endedEarlier returns the outcome that the engine has of a run id.
+func (r *Runs) endedEarlier(ctx context.Context, runID string) (out Outcome, ok bool) {
+	t, err := r.tasks.ByRunID(context.WithoutCancel(ctx), runID)
+	switch {
+	case errors.Is(err, task.ErrNotFound):
+		return out, false
+	case err != nil:
 		r.log.Warn("outcome unreadable", "runId", runID, "err", err)
+		return out, false
+	case !t.Status.Terminal():
+		return out, false
 	}
-	return out, ok
+	return outcomeOf(&t), true
 }
 
 // awaitLocked joins those who wait for a run id.

@@ -114,14 +114,20 @@ func (l *lease) Heartbeat(ctx context.Context) error {
 }
 
 // Begin implements task.Lease.
-func (l *lease) Begin(ctx context.Context) error {
+func (l *lease) Begin(ctx context.Context, also ...task.Also) error {
 	l.e.mu.Lock()
 	begun := l.begun
 	l.e.mu.Unlock()
 	if begun {
 		return l.Heartbeat(ctx)
 	}
-	if err := l.write(ctx, func(c *change, rec *record) error { return c.begin(rec) }); err != nil {
+	err := l.write(ctx, func(c *change, rec *record) error {
+		if err := c.begin(rec); err != nil {
+			return err
+		}
+		return all(c.tx, also)
+	})
+	if err != nil {
 		return err
 	}
 	l.e.mu.Lock()

@@ -95,7 +95,7 @@ func (e *Engine) List(ctx context.Context, f task.Filter, p task.Page) (list []t
 	}
 	err = e.view(ctx, func(tx *store.Tx) error {
 		list, next = nil, ""
-		for id, err := range candidates(tx, &f, &p) {
+		for id, err := range e.candidates(tx, &f, &p) {
 			if err != nil {
 				return err
 			}
@@ -120,7 +120,7 @@ func (e *Engine) List(ctx context.Context, f task.Filter, p task.Page) (list []t
 
 // candidates visits the ids that a filter may select, in the order of the page: by the
 // narrowest index there is.
-func candidates(tx *store.Tx, f *task.Filter, p *task.Page) func(yield func(string, error) bool) {
+func (e *Engine) candidates(tx *store.Tx, f *task.Filter, p *task.Page) func(yield func(string, error) bool) {
 	return func(yield func(string, error) bool) {
 		if f.ID != "" {
 			if p.After == "" {
@@ -146,6 +146,12 @@ func candidates(tx *store.Tx, f *task.Filter, p *task.Page) func(yield func(stri
 			}
 		}
 		switch {
+		case len(f.Statuses) > 0 && !slices.ContainsFunc(f.Statuses, task.Status.Terminal):
+			for _, id := range e.openIDs(p) {
+				if !yield(id, nil) {
+					return
+				}
+			}
 		case f.ParentTaskID != "":
 			index(children, f.ParentTaskID)
 		case f.SessionID != "":
@@ -158,6 +164,24 @@ func candidates(tx *store.Tx, f *task.Filter, p *task.Page) func(yield func(stri
 			}
 		}
 	}
+}
+
+// openIDs returns the ids of the open tasks that a page may show, in its order: memory
+// knows them, however many have ended.
+func (e *Engine) openIDs(p *task.Page) []string {
+	e.mu.Lock()
+	var list []string
+	for id := range e.open {
+		if p.After == "" || p.OldestFirst && id > p.After || !p.OldestFirst && id < p.After {
+			list = append(list, id)
+		}
+	}
+	e.mu.Unlock()
+	slices.Sort(list)
+	if !p.OldestFirst {
+		slices.Reverse(list)
+	}
+	return list
 }
 
 // matches reports whether a filter selects a task.

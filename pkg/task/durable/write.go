@@ -68,11 +68,20 @@ func (e *Engine) failed(ctx context.Context, err, own error) error {
 	if errors.Is(err, store.ErrClosed) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
 		return unavailable(err)
 	}
-	return fmt.Errorf("%w: %w", task.ErrUnknown, err)
+	return fault{task.ErrUnknown, err}
 }
 
-// unavailable is a fault of the store that changed nothing.
-func unavailable(err error) error { return fmt.Errorf("%w: %w", task.ErrUnavailable, err) }
+// fault is an error of the store that tells by its kind what it means for the task.
+type fault struct{ kind, cause error }
+
+// Error is the cause's: it says what happened, and the kind what to do.
+func (f fault) Error() string { return f.cause.Error() }
+
+// Unwrap returns both.
+func (f fault) Unwrap() []error { return []error{f.kind, f.cause} }
+
+// unavailable is a fault that changed nothing.
+func unavailable(err error) error { return fault{task.ErrUnavailable, err} }
 
 // load returns a record for changing. ErrNotFound when there is none.
 func (c *change) load(id string) (*record, error) {
