@@ -170,8 +170,12 @@ func TestCancelReachesTheTurn(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, res.Cancelled)
 	}
+	soon, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	for _, key := range []string{"k", "queued", "task"} {
-		require.Equal(t, StateAborted, g.waited(key))
+		out, ok := g.Wait(soon, key)
+		require.True(t, ok, "%s runs on", key)
+		require.Equal(t, StateAborted, out.State)
 		ended, err := g.engine.ByRunID(t.Context(), key)
 		require.NoError(t, err)
 		require.Equal(t, task.Cancelled, ended.Status)
