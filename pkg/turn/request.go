@@ -73,6 +73,8 @@ type Request struct {
 	// Touch changes the session's entry together with the user's message; it may
 	// be nil.
 	Touch func(*session.Entry)
+
+	command *command // when the message is one, to be performed instead of a turn
 }
 
 // expiry is how long after its acceptance the turn is cut off.
@@ -106,8 +108,11 @@ func (r *Runs) Start(ctx context.Context, req Request) (run *Run, replayed bool,
 	}
 	cmd, isCommand := parseCommand(req)
 	startsTurn := isCommand && cmd.startsTurn()
-	if startsTurn {
+	switch {
+	case startsTurn:
 		req.Message = cmd.args
+	case isCommand:
+		req.command = &cmd
 	}
 	run, replayed, err = r.reserve(ctx, req, startsTurn)
 	if err != nil {
@@ -115,9 +120,6 @@ func (r *Runs) Start(ctx context.Context, req Request) (run *Run, replayed bool,
 	}
 	if replayed {
 		return run.awaitAcceptance(ctx)
-	}
-	if isCommand && !startsTurn {
-		run.isCommand, run.command = true, cmd
 	}
 	if err := r.accept(ctx, run, startsTurn); err != nil || run.earlier != nil {
 		r.withdraw(run, err)

@@ -149,6 +149,9 @@ func newRun(r *Runs, req Request, key task.Key) *Run {
 		done:       make(chan struct{}),
 	}
 	run.release = sync.OnceFunc(func() { close(run.ready) })
+	if req.command != nil {
+		run.isCommand, run.command = true, *req.command
+	}
 	run.ctx, run.cancel = context.WithCancelCause(r.base)
 	run.turnCtx, run.noTurn = context.WithCancelCause(run.ctx)
 	return run
