@@ -75,6 +75,7 @@ type taskV2 struct {
 	Leased      bool            `json:"leased,omitempty"`
 	Epoch       uint64          `json:"epoch,omitempty"`
 	Worker      string          `json:"worker,omitempty"`
+	Place       uint64          `json:"place,omitempty"`
 	LastHash    string          `json:"lastHash"`
 	EndSeq      uint64          `json:"endSeq,omitempty"`
 	Cost        int             `json:"cost,omitempty"`
@@ -208,7 +209,9 @@ func (m *taskMigration) add(run *runV1) error {
 	if err := m.tell(t, eventV2{Event: "created", NewStatus: "pending", Message: t.Description, Actor: run.Principal, Timestamp: at}); err != nil {
 		return err
 	}
-	t.Order = m.cursor
+	if t.Order = m.cursor; !t.Concurrent {
+		t.Place = t.Order
+	}
 	carried := eventV2{Event: "status_changed", OldStatus: "pending", Message: "carried over from the form of an earlier version", Actor: "engine", Timestamp: at}
 	switch run.State {
 	case "running":

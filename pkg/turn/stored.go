@@ -148,21 +148,33 @@ func (run *Run) finish(ctx context.Context, out *Outcome, also ...task.Also) err
 	if run.lease == nil {
 		return run.runs.tasks.Withdraw(ctx, run.taskID, f, out.output(), also...)
 	}
-	var err error
-	switch status {
-	case task.Completed:
-		err = run.lease.Complete(ctx, out.output(), also...)
-	case task.Failed:
-		_, err = run.lease.Fail(ctx, f, 0, out.output(), also...)
-	default:
-		err = run.lease.Cancel(ctx, out.StopReason, out.output(), also...)
+	end := func() (err error) {
+		switch status {
+		case task.Completed:
+			err = run.lease.Complete(ctx, out.output(), also...)
+		case task.Failed:
+			_, err = run.lease.Fail(ctx, f, 0, out.output(), also...)
+		default:
+			err = run.lease.Cancel(ctx, out.StopReason, out.output(), also...)
+		}
+		return err
 	}
-	if errors.Is(err, task.ErrFenced) && status != task.Completed {
-		// Nobody else runs turns: the lease has run out, and the task still has to end.
-		err = run.runs.tasks.Withdraw(ctx, run.taskID, f, out.output(), also...)
+	err := end()
+	if !errors.Is(err, task.ErrFenced) {
+		return err
 	}
-	return err
+	// The lease has run out, on a machine that stood still or a disk that was full. No
+	// other worker takes this task, and it still has to end.
+	l, claimErr := run.runs.tasks.Claim(ctx, task.ClaimOpts{Worker: worker, TaskID: run.taskID, Plan: true, Wait: reclaimWait})
+	if claimErr != nil {
+		return fmt.Errorf("%w, and it could not be leased again: %w", err, claimErr)
+	}
+	run.lease = l
+	return end()
 }
+
+// reclaimWait is how long a run that has lost its lease waits for another.
+const reclaimWait = time.Second
 
 // hasTurn waits until it is the run's turn and leases its task. It reports false when
 // the run is to end first.

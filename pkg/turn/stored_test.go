@@ -3,6 +3,7 @@ package turn
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -239,5 +240,44 @@ func TestAdoptedTasksBeginAgain(t *testing.T) {
 		ended, err := g.engine.ByRunID(t.Context(), "begun")
 		require.NoError(t, err)
 		require.Equal(t, 2, ended.Attempt)
+	})
+}
+
+// A run whose lease has run out (the machine stood still, the disk was full) ends its
+// task all the same: nobody else would.
+func TestLostLeaseStillEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		var g *rig
+		g = openRig(t, dir, &funcBackend{run: func(context.Context, agent.Turn, func(agent.Event)) (agent.Result, error) {
+			g.db.fail(full)
+			return agent.Result{Text: "lost"}, nil
+		}})
+		stop := g.live()
+		run := g.start(ask("k", "hi"))
+		require.Equal(t, StateError, g.finish(run).State)
+		<-run.done
+		time.Sleep(20 * time.Second)
+		// Room enough for the engine, which takes the lease away first.
+		var mu sync.Mutex
+		writes := 0
+		g.db.fail(func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if writes++; writes == 1 {
+				return nil
+			}
+			return full()
+		})
+		time.Sleep(20 * time.Second)
+		g.db.fail(nil)
+		time.Sleep(2 * sweepEvery)
+		synctest.Wait()
+		require.Contains(t, g.steps(run.TaskID()), "heartbeat_lost")
+		require.Empty(t, g.unsaved)
+		ended, err := g.engine.Get(t.Context(), run.TaskID())
+		require.NoError(t, err)
+		require.Equal(t, task.Failed, ended.Status)
+		stop()
 	})
 }

@@ -227,7 +227,7 @@ func killRound(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
 		kill := lines(dir) + 1 + rand.IntN(2*killTasks)
-		deadline := time.Now().Add(time.Minute)
+		deadline := time.Now().Add(2 * time.Minute)
 		for alive := true; alive; {
 			select {
 			case err := <-ended:

@@ -29,6 +29,11 @@ type record struct {
 	Leased bool   `json:"leased,omitempty"`
 	Epoch  uint64 `json:"epoch,omitempty"`
 	Worker string `json:"worker,omitempty"`
+	// Above lists the ids of the parents, from the root down.
+	Above []string `json:"above,omitempty"`
+	// Place is the task's place in its session's line: its own Order, or the Place of
+	// its nearest parent that stands in the same line. 0 stands in none.
+	Place uint64 `json:"place,omitempty"`
 	// LastHash is the hash of the latest event.
 	LastHash string `json:"lastHash"`
 	// ProgressAttempt is the attempt that Progress is of.

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"container/heap"
 	"slices"
 	"time"
@@ -10,28 +11,34 @@ import (
 
 // entry is what memory knows of an open task. Engine.mu guards it.
 type entry struct {
-	id, session, agent, parent string
-	namespace                  task.Namespace
-	order                      uint64
-	priority                   int
-	caps                       []string
-	status                     task.Status
-	createdAt                  time.Time
-	blockers                   map[string]bool // open tasks that must end first
-	parked                     bool            // waits for Resume
-	notBefore                  time.Time       // with a monotonic reading; zero is now
-	deadline                   time.Time       // the same; zero is never
-	lease                      *lease          // of this life
-	claiming                   bool
-	line                       *line  // nil for those that stand in none
-	top                        *entry // whose place in line it shares; itself when its own
-	kids                       []*entry
-	inHeap                     bool
+	id, session, agent string
+	above              []string // its parents, from the root down, open or not
+	namespace          task.Namespace
+	order              uint64
+	priority           int
+	caps               []string
+	status             task.Status
+	createdAt          time.Time
+	blockers           map[string]bool // open tasks that must end first
+	parked             bool            // waits for Resume
+	notBefore          time.Time       // with a monotonic reading; zero is now
+	deadline           time.Time       // the same; zero is never
+	lease              *lease          // of this life
+	claiming           bool
+	line               *line // nil for those that stand in none
+	group              *group
+	inHeap             bool
 }
 
-// line is the tasks of a session that have a place of their own, in order. The head
-// and those who share its place may run, the others wait.
-type line struct{ entries []*entry }
+// line is the open tasks of a session that wait for each other, grouped by their
+// place, in order. The first group may run, the others wait.
+type line struct{ groups []*group }
+
+// group is the tasks that share a place, a parent before its children, in order.
+type group struct {
+	place   uint64
+	entries []*entry
+}
 
 // applyLocked takes over what a change made of a record.
 func (e *Engine) applyLocked(c *change, rec *record) {
@@ -61,10 +68,10 @@ func (e *Engine) setLocked(rec *record) {
 	en := e.open[rec.ID]
 	now := time.Now()
 	if en == nil {
-		en = &entry{id: rec.ID, session: rec.SessionID, agent: rec.AgentID, parent: rec.ParentTaskID, namespace: namespaceOf(rec),
+		en = &entry{id: rec.ID, session: rec.SessionID, agent: rec.AgentID, above: rec.Above, namespace: namespaceOf(rec),
 			order: rec.Order, priority: rec.Priority, caps: rec.Capabilities, createdAt: rec.CreatedAt}
 		e.open[rec.ID] = en
-		e.joinLocked(en, rec.Concurrent)
+		e.joinLocked(en, rec.Place)
 		if en.deadline = monotonic(now, rec.Deadline); !en.deadline.IsZero() {
 			e.setTimerLocked(en.deadline, en.id)
 		}
@@ -115,10 +122,9 @@ func monotonic(now, wall time.Time) time.Time {
 	return now.Add(wall.Sub(now.Round(0)))
 }
 
-// joinLocked gives a new entry its place: none for concurrent tasks, its parent's
-// for a child, the end of the session's line for the others.
-func (e *Engine) joinLocked(en *entry, concurrent bool) {
-	if en.session == "" || concurrent {
+// joinLocked gives a new entry its place in its session's line, unless it has none.
+func (e *Engine) joinLocked(en *entry, place uint64) {
+	if place == 0 {
 		return
 	}
 	l := e.lines[en.session]
@@ -126,26 +132,14 @@ func (e *Engine) joinLocked(en *entry, concurrent bool) {
 		l = &line{}
 		e.lines[en.session] = l
 	}
-	en.line, en.top = l, en
-	for p := e.open[en.parent]; p != nil; p = e.open[p.parent] {
-		if p.line == l {
-			en.top = p.top
-			en.top.kids = append(en.top.kids, en)
-			return
-		}
+	at, found := slices.BinarySearchFunc(l.groups, place, func(g *group, place uint64) int { return cmp.Compare(g.place, place) })
+	if !found {
+		l.groups = slices.Insert(l.groups, at, &group{place: place})
 	}
-	at, _ := slices.BinarySearchFunc(l.entries, en, func(a, b *entry) int { return compare(a.order, b.order) })
-	l.entries = slices.Insert(l.entries, at, en)
-}
-
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	g := l.groups[at]
+	at, _ = slices.BinarySearchFunc(g.entries, en, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
+	g.entries = slices.Insert(g.entries, at, en)
+	en.line, en.group = l, g
 }
 
 // removeLocked drops a task that has ended, and lets those go on that waited for it.
@@ -167,66 +161,43 @@ func (e *Engine) removeLocked(id string) {
 	e.leaveLocked(en)
 }
 
-// leaveLocked gives up an entry's place in line. Children that outlive the owner of
-// their place take it over.
+// leaveLocked gives up an entry's place in line.
 func (e *Engine) leaveLocked(en *entry) {
-	l := en.line
+	l, g := en.line, en.group
 	if l == nil {
 		return
 	}
-	if en.top != en {
-		en.top.kids = slices.DeleteFunc(en.top.kids, func(k *entry) bool { return k == en })
-		for _, kid := range en.top.kids {
-			e.refreshLocked(kid)
-		}
-		e.refreshLocked(en.top)
-		return
+	g.entries = slices.DeleteFunc(g.entries, func(other *entry) bool { return other == en })
+	if len(g.entries) == 0 {
+		l.groups = slices.DeleteFunc(l.groups, func(other *group) bool { return other == g })
 	}
-	i := slices.Index(l.entries, en)
-	l.entries = slices.Replace(l.entries, i, i+1, en.kids...)
-	for _, kid := range en.kids {
-		kid.top, kid.kids = kid, nil
-	}
-	if len(l.entries) == 0 {
+	if len(l.groups) == 0 {
 		delete(e.lines, en.session)
 		return
 	}
-	e.refreshLocked(l.entries[0])
-	for _, kid := range l.entries[0].kids {
-		e.refreshLocked(kid)
+	for _, next := range l.groups[0].entries {
+		e.refreshLocked(next)
 	}
 }
 
-// inTurnLocked reports whether a task is not kept waiting by others of its session.
+// inTurnLocked reports whether a task is not kept waiting by others of its session:
+// its group is the first, and only parents are before it there.
 func (e *Engine) inTurnLocked(en *entry) bool {
 	if en.line == nil {
 		return true
 	}
-	if en.line.entries[0] != en.top {
+	if en.line.groups[0] != en.group {
 		return false
 	}
-	if en.top == en {
-		return true // its children do not hold it up
-	}
-	for _, kid := range en.top.kids {
-		if kid == en {
+	for _, other := range en.group.entries {
+		if other == en {
 			return true
 		}
-		if !e.aboveLocked(kid, en) {
+		if !slices.Contains(en.above, other.id) {
 			return false
 		}
 	}
 	return true
-}
-
-// aboveLocked reports whether a is an ancestor of en.
-func (e *Engine) aboveLocked(a, en *entry) bool {
-	for p := e.open[en.parent]; p != nil; p = e.open[p.parent] {
-		if p == a {
-			return true
-		}
-	}
-	return false
 }
 
 // claimableLocked reports whether nothing but the engine's limits keeps a task from

@@ -179,7 +179,30 @@ func (c *change) under(rec *record) (*record, error) {
 		return nil, fmt.Errorf("%w: tasks nest at most %d deep", task.ErrInvalid, task.DepthMax)
 	}
 	rec.Depth, rec.RootID = parent.Depth+1, parent.RootID
+	rec.Above = append(slices.Clone(parent.Above), parent.ID)
+	if rec.Place, err = c.placeAmong(rec); err != nil {
+		return nil, err
+	}
 	return parent, children.Put(c.tx, pair(parent.ID, rec.ID), struct{}{})
+}
+
+// placeAmong returns the place that a child shares: that of its nearest parent in the
+// same line, or 0. A parent may wait for its children, so they must not stand behind
+// those who wait for it.
+func (c *change) placeAmong(rec *record) (uint64, error) {
+	if rec.SessionID == "" || rec.Concurrent {
+		return 0, nil
+	}
+	for _, id := range slices.Backward(rec.Above) {
+		above, ok, err := tasks.Get(c.tx, id)
+		if err != nil {
+			return 0, err
+		}
+		if ok && above.SessionID == rec.SessionID && above.Place != 0 {
+			return above.Place, nil
+		}
+	}
+	return 0, nil
 }
 
 // after lets a task wait for those that it depends on. They exist already, so that no

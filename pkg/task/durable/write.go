@@ -125,6 +125,9 @@ func (c *change) tell(rec *record, ev task.Event) error {
 	c.last = cursor
 	if rec.Order == 0 {
 		rec.Order = cursor
+		if rec.Place == 0 && rec.SessionID != "" && !rec.Concurrent {
+			rec.Place = cursor
+		}
 	}
 	rec.Revision++
 	ev.TaskID, ev.Seq, ev.Cursor, ev.Timestamp = rec.ID, rec.Revision, task.Cursor(cursor), c.now

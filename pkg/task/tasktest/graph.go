@@ -183,6 +183,26 @@ func childrenShareThePlace(k *kit) {
 	k.none(next.ID)
 	k.complete(left.ID)
 	k.complete(next.ID)
+
+	// A parent waits for its grandchild; the task between them, and then a root above
+	// them all, end first. Nobody must wait for somebody who waits for him.
+	top := k.submit(in("s"))
+	behind := k.submit(in("s"))
+	l = k.claim(top.ID)
+	parent := k.submit(in("s"), under(top), func(q *task.Request) { q.Detach = true })
+	held = k.claim(parent.ID)
+	child := k.submit(in("s"), under(parent))
+	middle := k.claim(child.ID)
+	grandchild := k.submit(in("s"), under(child))
+	require.NoError(k, middle.Complete(k.ctx, task.Output{}))
+	require.NoError(k, held.Wait(k.ctx, task.Condition{Tasks: []string{grandchild.ID}}))
+	require.NoError(k, l.Complete(k.ctx, task.Output{}))
+	k.restart()
+	k.none(behind.ID)
+	k.none(parent.ID)
+	k.complete(grandchild.ID)
+	k.complete(parent.ID)
+	k.complete(behind.ID)
 }
 
 func limits(k *kit) {

@@ -186,7 +186,7 @@ func known(k *kit, err error) error {
 // their lease is lost and reporting all the same: each task is completed once, by its
 // latest lease.
 func manyWorkers(k *kit) {
-	k.with(Options{LeaseTTL: 10 * time.Millisecond})
+	k.with(Options{LeaseTTL: 30 * time.Millisecond})
 	const n = 80
 	for i := range n {
 		k.submit(in(fmt.Sprint("s", i%7)), func(q *task.Request) { q.MaxAttempts = task.AttemptsMax })
