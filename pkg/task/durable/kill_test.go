@@ -56,11 +56,13 @@ type child struct {
 	diary *os.File
 }
 
-// note writes what somebody was told, after the fact.
+// note writes what somebody was told, after the fact, and lets the parent know that
+// it did.
 func (c *child) note(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fmt.Fprintf(c.diary, format+"\n", args...)
+	fmt.Println("noted")
 }
 
 func runChild(dir string) error {
@@ -95,15 +97,46 @@ func runChild(dir string) error {
 		users.Go(func() { c.submit(ctx, s) })
 	}
 	users.Wait()
+	err = c.ended(ctx)
+	stop()
+	drivers.Wait()
+	return err
+}
+
+// ended waits until no task is open.
+func (c *child) ended(ctx context.Context) error {
+	s, err := c.Watch(ctx, task.Filter{}, c.Head())
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	open := task.Filter{Statuses: []task.Status{task.Pending, task.Planning, task.Running, task.Waiting}}
 	for {
-		open := task.Filter{Statuses: []task.Status{task.Pending, task.Planning, task.Running, task.Waiting}}
-		list, _, err := e.List(ctx, open, task.Page{})
+		list, _, err := c.List(ctx, open, task.Page{})
 		if err != nil || len(list) == 0 {
-			stop()
-			drivers.Wait()
 			return err
 		}
-		time.Sleep(5 * time.Millisecond)
+		if _, err := s.Next(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// overtaken waits until somebody else has begun a task after its lease was lost, or for
+// long enough that nobody will.
+func (c *child) overtaken(l task.Lease) {
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	s, err := c.Watch(ctx, task.Filter{ID: l.Task().ID}, 0)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	for {
+		ev, err := s.Next(ctx)
+		if err != nil || ev.Attempt > l.Task().Attempt || ev.NewStatus.Terminal() {
+			return
+		}
 	}
 }
 
@@ -141,7 +174,7 @@ func (c *child) work(ctx context.Context, w int) {
 		c.note("L %s %d", id, l.Epoch())
 		if (i+w)%5 == 0 {
 			<-l.Done()
-			time.Sleep(time.Duration(rand.IntN(15)) * time.Millisecond) // somebody else may have it by now
+			c.overtaken(l)
 		}
 		if err := l.Complete(context.Background(), task.Output{Text: "done " + id}); err == nil {
 			c.note("C %s %d", id, l.Epoch())
@@ -196,12 +229,6 @@ func readDiary(t *testing.T, dir string) diary {
 	return d
 }
 
-// lines counts what has been noted so far.
-func lines(dir string) int {
-	text, _ := os.ReadFile(filepath.Join(dir, diaryName))
-	return strings.Count(string(text), "\n")
-}
-
 // TestKillNine kills an engine that 8 workers and 4 submitters use, twice, and lets it
 // end in its third life: nothing that was acknowledged is lost or undone, nothing is
 // completed twice or by a worker whose lease was lost, nothing that was cancelled is
@@ -217,38 +244,43 @@ func TestKillNine(t *testing.T) {
 func killRound(t *testing.T) {
 	dir := t.TempDir()
 	for life := range 3 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childDirEnv+"="+dir)
-		stdin, err := cmd.StdinPipe()
-		require.NoError(t, err)
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		require.NoError(t, cmd.Start())
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		kill := lines(dir) + 1 + rand.IntN(2*killTasks)
-		deadline := time.Now().Add(2 * time.Minute)
-		for alive := true; alive; {
-			select {
-			case err := <-ended:
-				require.NoError(t, err, stderr.String())
-				alive = false
-			case <-time.After(time.Millisecond):
-				if life < 2 && lines(dir) >= kill {
-					require.NoError(t, cmd.Process.Kill())
-					<-ended
-					alive = false
-				}
-				if time.Now().After(deadline) {
-					_ = cmd.Process.Kill()
-					<-ended
-					require.Fail(t, "the engine does not come to an end", stderr.String())
-				}
-			}
+		kill := 0 // never
+		if life < 2 {
+			kill = 1 + rand.IntN(2*killTasks)
 		}
-		stdin.Close()
+		liveUntil(t, dir, kill)
 	}
 	checkRound(t, dir)
+}
+
+// liveUntil runs a child until it has noted so many things, then kills it; 0 lets it
+// come to its end.
+func liveUntil(t *testing.T, dir string, kill int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDirEnv+"="+dir)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	defer stdin.Close()
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	require.NoError(t, cmd.Start())
+	stuck := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
+	killed := false
+	noted := bufio.NewScanner(stdout)
+	for n := 1; noted.Scan(); n++ {
+		if n == kill {
+			killed = true
+			require.NoError(t, cmd.Process.Kill())
+		}
+	}
+	err = cmd.Wait()
+	require.True(t, stuck.Stop(), "the engine does not come to an end: %s", stderr.String())
+	if !killed {
+		require.NoError(t, err, stderr.String())
+	}
 }
 
 // checkRound compares what everybody was told with what is stored.

@@ -2,9 +2,12 @@ package durable
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,4 +145,65 @@ func TestDamagedBlob(t *testing.T) {
 	require.ErrorContains(t, err, "the input of task "+made.ID+" is damaged")
 	_, err = e.Claim(t.Context(), task.ClaimOpts{TaskID: made.ID})
 	require.ErrorContains(t, err, "damaged")
+}
+
+// faultyDB is a real store that can be made to refuse writes.
+type faultyDB struct {
+	*store.DB
+	fault atomic.Pointer[error]
+}
+
+func (f *faultyDB) Update(ctx context.Context, fn func(*store.Tx) error) error {
+	if err := f.fault.Load(); err != nil {
+		return *err
+	}
+	return f.DB.Update(ctx, fn)
+}
+
+// A full disk is told as such, nothing is half done, and all goes on when there is room.
+func TestFullDiskIsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		log := slog.New(slog.DiscardHandler)
+		inner, err := store.Open(store.Options{Dir: t.TempDir(), Log: log})
+		require.NoError(t, err)
+		defer inner.Close()
+		db := &faultyDB{DB: inner}
+		e, err := New(Config{DB: db, Log: log})
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = e.Run(ctx) })
+		defer wg.Wait()
+		defer e.Close()
+		made, _, err := e.Submit(ctx, task.Request{Input: "kept"})
+		require.NoError(t, err)
+		l, err := e.Claim(ctx, task.ClaimOpts{})
+		require.NoError(t, err)
+		for _, c := range []struct{ fault, want error }{{syscall.ENOSPC, task.ErrUnavailable}, {errors.New("input/output error"), task.ErrUnknown}} {
+			db.fault.Store(&c.fault)
+			_, _, err = e.Submit(ctx, task.Request{})
+			require.ErrorIs(t, err, c.want)
+			require.ErrorIs(t, err, c.fault, "the reason is told")
+			require.ErrorIs(t, l.Complete(ctx, task.Output{}), c.want)
+			_, err = e.Cancel(ctx, made.ID, "", "")
+			require.ErrorIs(t, err, c.want)
+			s, err := e.Stats(ctx)
+			require.NoError(t, err)
+			require.False(t, s.Healthy)
+		}
+		time.Sleep(time.Minute) // the lease runs out and cannot be taken back
+		synctest.Wait()
+		require.NoError(t, l.Err())
+		db.fault.Store(nil)
+		time.Sleep(2 * faultPause)
+		synctest.Wait()
+		require.ErrorIs(t, l.Err(), task.ErrFenced)
+		next, err := e.Claim(ctx, task.ClaimOpts{})
+		require.NoError(t, err)
+		require.Equal(t, "kept", next.Task().Input)
+		require.NoError(t, next.Complete(ctx, task.Output{}))
+		s, err := e.Stats(ctx)
+		require.NoError(t, err)
+		require.True(t, s.Healthy)
+	})
 }

@@ -348,3 +348,61 @@ func checkpointSurvivesTakeover(k *kit) {
 	require.Equal(k, state, l.Task().Checkpoint)
 	require.NoError(k, l.Complete(k.ctx, task.Output{}))
 }
+
+// The original loads, changes and saves without a lock: a completion and a
+// cancellation at the same time both succeed.
+func completedAndCancelled(k *kit) {
+	for range 20 {
+		t := k.submit()
+		l := k.claim(t.ID)
+		var completed error
+		var res task.CancelResult
+		var err error
+		var wg sync.WaitGroup
+		wg.Go(func() { completed = l.Complete(k.ctx, task.Output{Text: "done"}) })
+		wg.Go(func() { res, err = k.Cancel(k.ctx, t.ID, "", "me") })
+		wg.Wait()
+		require.NoError(k, err)
+		require.NotEqual(k, res.Cancelled, completed == nil, "one of them, and only one")
+		want := task.Completed
+		if res.Cancelled {
+			want = task.Cancelled
+			require.ErrorIs(k, completed, task.ErrTerminal)
+		}
+		k.is(t.ID, want)
+		ends := 0
+		for _, e := range k.history(t.ID) {
+			if e.NewStatus.Terminal() {
+				ends++
+			}
+		}
+		require.Equal(k, 1, ends)
+	}
+}
+
+// The original answers null, false or nothing.
+func unknownTask(k *kit) {
+	_, err := k.Get(k.ctx, "nobody")
+	require.ErrorIs(k, err, task.ErrNotFound)
+	_, err = k.Events(k.ctx, "nobody", 0, 0)
+	require.ErrorIs(k, err, task.ErrNotFound)
+	_, err = k.Cancel(k.ctx, "nobody", "", "")
+	require.ErrorIs(k, err, task.ErrNotFound)
+	_, err = k.Resume(k.ctx, "nobody", "")
+	require.ErrorIs(k, err, task.ErrNotFound)
+	_, err = k.Claim(k.ctx, task.ClaimOpts{TaskID: "nobody"})
+	require.ErrorIs(k, err, task.ErrNotFound)
+	_, err = k.Watch(k.ctx, task.Filter{ID: "nobody"}, 0)
+	require.ErrorIs(k, err, task.ErrNotFound)
+	_, err = k.ByRunID(k.ctx, "nobody")
+	require.ErrorIs(k, err, task.ErrNotFound)
+	require.ErrorIs(k, k.Withdraw(k.ctx, "nobody", task.Failure{}, task.Output{}), task.ErrNotFound)
+}
+
+// The original takes any text for a parent.
+func parentMustExist(k *kit) {
+	_, _, err := k.Submit(k.ctx, task.Request{ParentTaskID: "anything"})
+	require.ErrorIs(k, err, task.ErrNotFound)
+	_, _, err = k.Submit(k.ctx, task.Request{DependsOn: []string{"step text"}})
+	require.ErrorIs(k, err, task.ErrNotFound)
+}
