@@ -39,7 +39,7 @@ const (
 	retentionDefault    = 7 * 24 * time.Hour
 	keyRetentionDefault = 24 * time.Hour
 	countMaxDefault     = 20_000
-	bytesMaxDefault     = 256 << 20
+	bytesMaxDefault     = 128 << 20
 	lagMaxDefault       = 10_000
 )
 

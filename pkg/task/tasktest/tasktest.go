@@ -221,12 +221,6 @@ func (k *kit) steps(id string) []string {
 	return out
 }
 
-// until waits for a condition that another goroutine brings about.
-func (k *kit) until(what string, cond func() bool) {
-	k.Helper()
-	require.Eventually(k, cond, 20*time.Second, 5*time.Millisecond, what)
-}
-
 // ends requires that a lease ends in time, with want.
 func (k *kit) ends(l task.Lease, want error) {
 	k.Helper()
