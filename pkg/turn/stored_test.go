@@ -281,3 +281,36 @@ func TestLostLeaseStillEnds(t *testing.T) {
 		stop()
 	})
 }
+
+// Who waits for a task that is cancelled before its turn hears of it, and who waits for
+// one that gets its turn hears of its run.
+func TestWaitForATaskInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, &agenttest.Script{Interval: time.Second})
+		stop := g.live()
+		defer stop()
+		g.start(ask("first", "hi"))
+		doomed, next := g.submit("doomed", "hi", "agent:main:main"), g.submit("next", "hi", "agent:main:main")
+		outcomes := map[string]Outcome{}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for _, id := range []string{"doomed", next.ID, "next"} {
+			wg.Go(func() {
+				out, ok := g.Wait(t.Context(), id)
+				mu.Lock()
+				defer mu.Unlock()
+				if outcomes[id] = out; !ok {
+					t.Errorf("%s: no outcome", id)
+				}
+			})
+		}
+		synctest.Wait()
+		_, err := g.engine.Cancel(t.Context(), doomed.ID, "never mind", "operator")
+		require.NoError(t, err)
+		wg.Wait()
+		require.Equal(t, StateAborted, outcomes["doomed"].State)
+		require.Equal(t, StateFinal, outcomes["next"].State)
+		require.Equal(t, StateFinal, outcomes[next.ID].State)
+		require.Empty(t, g.arrivals)
+	})
+}
