@@ -115,6 +115,9 @@ func (run *Run) dismiss() {
 	if run.admitted {
 		<-run.runs.resumeSlots
 	}
+	if run.adopted {
+		<-run.runs.adoptSlots
+	}
 }
 
 // reopen makes a run of an earlier life ready to begin again. It reports false when

@@ -252,6 +252,11 @@ func (r *Runs) adopt(ctx context.Context) {
 	defer cancel()
 	defer context.AfterFunc(r.base, cancel)()
 	for {
+		select {
+		case r.adoptSlots <- struct{}{}: // the run gives it back
+		case <-ctx.Done():
+			return
+		}
 		l, err := r.tasks.Claim(ctx, task.ClaimOpts{Worker: worker, Namespaces: []task.Namespace{task.NamespaceTask}, Plan: true})
 		if err == nil {
 			if !r.adoptOne(ctx, l) {
@@ -260,6 +265,7 @@ func (r *Runs) adopt(ctx context.Context) {
 			}
 			continue
 		}
+		<-r.adoptSlots
 		if ctx.Err() != nil || errors.Is(err, task.ErrUnavailable) {
 			return
 		}

@@ -2,6 +2,7 @@ package turn
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -312,5 +313,37 @@ func TestWaitForATaskInLine(t *testing.T) {
 		require.Equal(t, StateFinal, outcomes["next"].State)
 		require.Equal(t, StateFinal, outcomes[next.ID].State)
 		require.Empty(t, g.arrivals)
+	})
+}
+
+// Submitted tasks do not all ask the model at once; the urgent ones go first.
+func TestSubmittedTasksAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		now, most := 0, 0
+		var order []string
+		g := newRig(t, &funcBackend{run: func(_ context.Context, turn agent.Turn, _ func(agent.Event)) (agent.Result, error) {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			order = append(order, turn.RunID)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return agent.Result{Text: "ok"}, nil
+		}}, func(c *Config) { c.AdoptMax = 3 })
+		for i := range 9 {
+			g.submit(fmt.Sprint(i), "hi", "", func(q *task.Request) { q.Priority = i })
+		}
+		stop := g.live()
+		defer stop()
+		for i := range 9 {
+			require.Equal(t, StateFinal, g.waited(fmt.Sprint(i)))
+		}
+		require.Equal(t, 3, most)
+		require.ElementsMatch(t, []string{"8", "7", "6"}, order[:3])
+		require.ElementsMatch(t, []string{"2", "1", "0"}, order[6:])
 	})
 }

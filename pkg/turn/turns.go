@@ -61,6 +61,7 @@ const (
 	sessionRunsMaxDefault = 32
 	inputBytesMaxDefault  = 256 << 20
 	resumeMaxDefault      = 4
+	adoptMaxDefault       = 16
 	drainTimeoutDefault   = 10 * time.Second
 )
 
@@ -111,6 +112,9 @@ type Config struct {
 	InputBytesMax int
 	// ResumeMax limits the turns left by an earlier life that run at once.
 	ResumeMax int
+	// AdoptMax limits the turns of submitted tasks that run at once; the others wait in
+	// the engine, where their priority counts.
+	AdoptMax int
 	// DrainTimeout is how long Close waits for cancelled turns to end.
 	DrainTimeout time.Duration
 }
@@ -131,6 +135,7 @@ type Runs struct {
 	inputMax      int64
 	drainTimeout  time.Duration
 	resumeSlots   chan struct{} // holds a token for each resumed turn that runs
+	adoptSlots    chan struct{} // the same for each task that was taken
 
 	// base is the lifetime of every run; stop ends it with a cause.
 	base context.Context
@@ -183,6 +188,7 @@ func New(cfg Config) (*Runs, error) {
 		inputMax:      int64(orDefault(cfg.InputBytesMax, inputBytesMaxDefault)),
 		drainTimeout:  orDefault(cfg.DrainTimeout, drainTimeoutDefault),
 		resumeSlots:   make(chan struct{}, orDefault(cfg.ResumeMax, resumeMaxDefault)),
+		adoptSlots:    make(chan struct{}, orDefault(cfg.AdoptMax, adoptMaxDefault)),
 		base:          base,
 		stop:          stop,
 		known:         map[task.Key]*Run{},
