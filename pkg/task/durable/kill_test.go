@@ -339,6 +339,7 @@ func checkRound(t *testing.T, dir string) {
 var defences = []struct{ name, file, with, without, test, says string }{
 	{"the fencing token", "lease.go", "case !rec.Leased || rec.Epoch != epoch:", "case false:", "TestKillNine", "completed by a worker whose lease was lost"},
 	{"the end is the end", "lease.go", "case rec.Status.Terminal():\n\t\treturn fmt.Errorf(\"task %s is %s: %w\", rec.ID, rec.Status, task.ErrTerminal)\n\tcase !rec.Leased || rec.Epoch != epoch:", "case false:", "TestContract", "TestCancelledNeverBecomesFailed"},
+	{"keys belong to their principal", "record.go", `string(k.Namespace) + "\x00" + k.Principal`, "string(k.Namespace)", "TestContract", "TestSubmitIsIdempotent"},
 	{"leases of an earlier life are void", "cancel.go", "case rec.Leased && e.leased(id):", "case rec.Leased:", "TestContract", "TestWithdraw"},
 	{"dependents fail", "write.go", "if err != nil || status == task.Completed {\n\t\treturn err\n\t}\n\treturn c.endDependents(rec)", "return err", "TestContract", "TestDependentsOfAFailedTaskDoNotRun"},
 	{"children are cancelled", "cancel.go", "if child.Detach {", "if child.Detach || true {", "TestContract", "TestCancelReachesTheChildren"},
