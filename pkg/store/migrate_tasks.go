@@ -200,7 +200,7 @@ func (m *taskMigration) put(bucket, key string, value any) error {
 func (m *taskMigration) add(run *runV1) error {
 	at := time.UnixMilli(run.AcceptedAt).UTC()
 	t := &taskV2{
-		ID: taskIDV2(run), Status: "pending", Description: firstLine(run.input.Message), InputBytes: len(run.input.Message),
+		ID: taskIDV2(run), Status: "pending", Description: descriptionV2(run.input.Message), InputBytes: len(run.input.Message),
 		AgentID: run.input.AgentID, Thinking: run.input.Thinking, SessionID: run.SessionKey, Concurrent: run.Command,
 		CreatedAt: at, TimeoutMs: lifeV2(run.TimeoutMs).Milliseconds(), MaxAttempts: 11,
 		Key: keyV2{run.Principal, run.Namespace, run.Key}, ParamsHash: run.ParamsHash, RequestedBy: actorV2{run.Principal},
@@ -374,8 +374,8 @@ func lifeV2(timeoutMs int64) time.Duration {
 	return min(max(timeout+time.Minute, 2*time.Minute), 24*time.Hour) + 10*time.Second
 }
 
-// firstLine is the beginning of a message's first line.
-func firstLine(message string) string {
+// descriptionV2 is the beginning of a message's first line.
+func descriptionV2(message string) string {
 	n := 0
 	for i, c := range message {
 		if n++; c == '\n' || n > 80 {
