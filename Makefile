@@ -68,8 +68,8 @@ soak: ## the long forms of the proofs: fuzzing, kill rounds, repeated contracts
 
 bench: build ## the speed table (README.md gets it), gateway and store benchmarks, one client beside floods, then the budgets
 	$(GO) run ./tools/oracle/speed -write README.md
-	$(GO) test -run '^$$' -bench . -benchmem ./gen/protocol ./pkg/gateway ./pkg/store
 	$(GO) run ./tools/oracle/flood -bin $(BIN)
+	$(GO) test -run '^$$' -bench . -benchmem ./gen/protocol ./pkg/gateway ./pkg/store ./pkg/task/durable
 	$(GO) run ./tools/oracle/budget -bin $(BIN)
 
 speed-gate: ## decoding beside other decoders; fails when a promised ratio is broken (Node counts if it is there)

@@ -21,7 +21,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
-	"github.com/coderclaw/gateway/pkg/turn"
+	"github.com/coderclaw/gateway/pkg/task/durable"
 )
 
 // databaseWait is how long a copy of the database may take by default.
@@ -62,7 +62,7 @@ func storeLog() *slog.Logger {
 
 // tables are all buckets of this build.
 func tables() []store.Table {
-	return slices.Concat(agents.Tables(), audit.Tables(), identity.Tables(), session.Tables(), turn.Tables())
+	return slices.Concat(agents.Tables(), audit.Tables(), identity.Tables(), session.Tables(), durable.Tables())
 }
 
 func (a *App) runCheckChild(c *cli.Context) error {

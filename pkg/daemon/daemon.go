@@ -35,6 +35,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task/durable"
 	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
@@ -83,6 +84,7 @@ type Daemon struct {
 	sessions *session.Sessions
 	guard    *identity.Guard
 	agents   *agents.Registry
+	tasks    *durable.Engine
 	runs     *turn.Runs
 	gateway  *gateway.Gateway
 	health   *health.Service
@@ -225,8 +227,12 @@ func (d *Daemon) build() error {
 	if err != nil {
 		return err
 	}
+	if d.tasks, err = durable.New(durable.Config{DB: d.db, Log: d.log}); err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.tasks.Close)
 	d.runs, err = turn.New(turn.Config{
-		DB: d.db, Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
+		DB: d.db, Tasks: d.tasks, Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
 		ContextTokens: d.settings.Agent.OpenAI.ContextTokens,
 	})
 	if err != nil {
@@ -272,6 +278,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.guard.Run(serve) })
 	group.Go(func() error { return d.watchSecret(serve) })
 	group.Go(func() error { return d.sessions.Run(serve) })
+	group.Go(func() error { return d.tasks.Run(serve) })
 	group.Go(func() error { return d.health.Run(serve) })
 	group.Go(func() error { return d.health.RunHeartbeats(serve) })
 	group.Go(func() error { return d.watchStore(serve) })

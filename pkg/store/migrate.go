@@ -28,7 +28,11 @@ type migration struct {
 // migrations lists the product's steps, oldest first. The schema version of a
 // file is one more than the number of steps it has seen. Entries are appended,
 // never edited: files in the field have seen them.
-func migrations() []migration { return []migration{} }
+func migrations() []migration {
+	return []migration{
+		{name: "runs become tasks", apply: runsToTasks},
+	}
+}
 
 // NewerError says that the database was written by a newer build.
 type NewerError struct {

@@ -340,7 +340,7 @@ func TestChildVerify(t *testing.T) {
 		r, err := child()(t.Context(), path)
 		require.NoError(t, err)
 		require.True(t, r.Clean(), r.Summary())
-		require.Equal(t, 1, r.Version)
+		require.Equal(t, 2, r.Version)
 		require.Positive(t, r.Rows())
 	})
 	t.Run("of a file that another has open says nothing of it", func(t *testing.T) {

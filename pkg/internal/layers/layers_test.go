@@ -75,6 +75,7 @@ var doors = map[string][]string{
 	"github.com/urfave/cli/v2":          {"pkg/cli"},
 	"github.com/invopop/jsonschema":     {"pkg/settings"},
 	"github.com/sashabaranov/go-openai": {"pkg/agent/openai"},
+	"github.com/anishathalye/porcupine": {"pkg/task/tasktest"},
 	"github.com/DeRuina/timberjack":     {"pkg/internal/logfile"},
 	"github.com/google/uuid":            {"pkg/gateway", "pkg/session", "pkg/client", "pkg/cli", "pkg/identity", "pkg/turn", "pkg/task/durable"},
 	"filippo.io/edwards25519":           {"pkg/identity"},
@@ -216,7 +217,7 @@ func mayImport(f file, p string) bool {
 			return true // a test may be the peer
 		}
 	}
-	if f.dir == "pkg/agent/agenttest" && strings.HasPrefix(p, "github.com/stretchr/testify") {
+	if (f.dir == "pkg/agent/agenttest" || f.dir == "pkg/task/tasktest" || f.dir == "pkg/transport/transporttest") && strings.HasPrefix(p, "github.com/stretchr/testify") {
 		return true // a contract package is test code by nature
 	}
 	for lib, dirs := range doors {
