@@ -19,9 +19,10 @@ run: build ## build the gateway and run it in the foreground (Ctrl-C stops it)
 build: ## build bin/coderclaw and bin/conformance
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-gen: ## regenerate gen/, clients/ and testdata/mutations from schema/
+gen: ## regenerate gen/, clients/, testdata/mutations from schema/, and docs/configuration.md
 	$(GO) run ./tools/protogen -schema schema -out .
 	$(GO) run ./tools/oracle/mutate
+	$(GO) test ./pkg/settings -run TestConfigurationPage -update >/dev/null # docs/configuration.md
 
 check-gen: ## fail when gen/ is not what schema/ says, new files included
 	$(GO) run ./tools/protogen -schema schema -out . -check

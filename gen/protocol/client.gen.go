@@ -101,6 +101,35 @@ func (c Client) ChatSend(ctx context.Context, params ChatSendParams) (ChatSendRe
 	return wire.Call(ctx, c.Caller, MethodChatSend, params)
 }
 
+// ConfigApply calls config.apply: Replaces the configuration file and tells what the gateway does
+// about it.
+func (c Client) ConfigApply(ctx context.Context, params ConfigApplyParams) (ConfigWriteResult, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigApply, params)
+}
+
+// ConfigGet calls config.get: The configuration file without its secrets, and what is wrong with
+// it.
+func (c Client) ConfigGet(ctx context.Context, params ConfigGetParams) (ConfigFileSnapshot, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigGet, params)
+}
+
+// ConfigPatch calls config.patch: Changes keys of the configuration file and tells what the
+// gateway does about it.
+func (c Client) ConfigPatch(ctx context.Context, params ConfigPatchParams) (ConfigWriteResult, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigPatch, params)
+}
+
+// ConfigSchema calls config.schema: JSON Schema of the configuration, and how forms show its keys.
+func (c Client) ConfigSchema(ctx context.Context, params ConfigSchemaParams) (ConfigSchemaResponse, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigSchema, params)
+}
+
+// ConfigSet calls config.set: Replaces the configuration file; a running gateway then takes up the
+// change by itself.
+func (c Client) ConfigSet(ctx context.Context, params ConfigSetParams) (ConfigSetResult, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigSet, params)
+}
+
 // DevicePairApprove calls device.pair.approve: Grants what a device asks for, if the caller holds
 // all of it.
 func (c Client) DevicePairApprove(ctx context.Context, params DevicePairApproveParams) (DevicePairApproveResult, error) {

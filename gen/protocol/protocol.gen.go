@@ -24,12 +24,13 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, config ConfigService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
 	MountAudit(r, audit)
 	MountBackup(r, backup)
 	MountChat(r, chat)
+	MountConfig(r, config)
 	MountDevice(r, device)
 	MountHealth(r, health)
 	MountLogs(r, logs)
@@ -59,6 +60,11 @@ func Methods() []wire.MethodInfo {
 		MethodChatHistory.MethodInfo,
 		MethodChatInject.MethodInfo,
 		MethodChatSend.MethodInfo,
+		MethodConfigApply.MethodInfo,
+		MethodConfigGet.MethodInfo,
+		MethodConfigPatch.MethodInfo,
+		MethodConfigSchema.MethodInfo,
+		MethodConfigSet.MethodInfo,
 		MethodConnect.MethodInfo,
 		MethodDevicePairApprove.MethodInfo,
 		MethodDevicePairList.MethodInfo,
@@ -182,6 +188,21 @@ func Definitions() []string {
 		"ChatTruncation",
 		"ChatUsage",
 		"ChatUsageCost",
+		"ConfigApplyParams",
+		"ConfigFileSnapshot",
+		"ConfigGetParams",
+		"ConfigIssue",
+		"ConfigPatchParams",
+		"ConfigRestart",
+		"ConfigRestartPayload",
+		"ConfigRestartSentinel",
+		"ConfigRestartStats",
+		"ConfigSchemaParams",
+		"ConfigSchemaResponse",
+		"ConfigSetParams",
+		"ConfigSetResult",
+		"ConfigUiHint",
+		"ConfigWriteResult",
 		"ConnectAuth",
 		"ConnectChallengeEvent",
 		"ConnectClient",
@@ -446,6 +467,36 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeChatUsage(raw)
 	case "ChatUsageCost":
 		_, err = DecodeChatUsageCost(raw)
+	case "ConfigApplyParams":
+		_, err = DecodeConfigApplyParams(raw)
+	case "ConfigFileSnapshot":
+		_, err = DecodeConfigFileSnapshot(raw)
+	case "ConfigGetParams":
+		_, err = DecodeConfigGetParams(raw)
+	case "ConfigIssue":
+		_, err = DecodeConfigIssue(raw)
+	case "ConfigPatchParams":
+		_, err = DecodeConfigPatchParams(raw)
+	case "ConfigRestart":
+		_, err = DecodeConfigRestart(raw)
+	case "ConfigRestartPayload":
+		_, err = DecodeConfigRestartPayload(raw)
+	case "ConfigRestartSentinel":
+		_, err = DecodeConfigRestartSentinel(raw)
+	case "ConfigRestartStats":
+		_, err = DecodeConfigRestartStats(raw)
+	case "ConfigSchemaParams":
+		_, err = DecodeConfigSchemaParams(raw)
+	case "ConfigSchemaResponse":
+		_, err = DecodeConfigSchemaResponse(raw)
+	case "ConfigSetParams":
+		_, err = DecodeConfigSetParams(raw)
+	case "ConfigSetResult":
+		_, err = DecodeConfigSetResult(raw)
+	case "ConfigUiHint":
+		_, err = DecodeConfigUiHint(raw)
+	case "ConfigWriteResult":
+		_, err = DecodeConfigWriteResult(raw)
 	case "ConnectAuth":
 		_, err = DecodeConnectAuth(raw)
 	case "ConnectChallengeEvent":
@@ -825,6 +876,36 @@ func rule(def string) *wire.Rule {
 		return &ruleChatUsage
 	case "ChatUsageCost":
 		return &ruleChatUsageCost
+	case "ConfigApplyParams":
+		return &ruleConfigApplyParams
+	case "ConfigFileSnapshot":
+		return &ruleConfigFileSnapshot
+	case "ConfigGetParams":
+		return &ruleConfigGetParams
+	case "ConfigIssue":
+		return &ruleConfigIssue
+	case "ConfigPatchParams":
+		return &ruleConfigPatchParams
+	case "ConfigRestart":
+		return &ruleConfigRestart
+	case "ConfigRestartPayload":
+		return &ruleConfigRestartPayload
+	case "ConfigRestartSentinel":
+		return &ruleConfigRestartSentinel
+	case "ConfigRestartStats":
+		return &ruleConfigRestartStats
+	case "ConfigSchemaParams":
+		return &ruleConfigSchemaParams
+	case "ConfigSchemaResponse":
+		return &ruleConfigSchemaResponse
+	case "ConfigSetParams":
+		return &ruleConfigSetParams
+	case "ConfigSetResult":
+		return &ruleConfigSetResult
+	case "ConfigUiHint":
+		return &ruleConfigUiHint
+	case "ConfigWriteResult":
+		return &ruleConfigWriteResult
 	case "ConnectAuth":
 		return &ruleConnectAuth
 	case "ConnectChallengeEvent":

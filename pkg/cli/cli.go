@@ -149,6 +149,7 @@ func (a *App) build() *cli.App {
 			a.presenceCommand(),
 			a.eventsCommand(),
 			a.logsCommand(),
+			a.configCommand(),
 			a.devicesCommand(),
 			a.auditCommand(),
 			a.authCommand(),

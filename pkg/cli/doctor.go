@@ -115,6 +115,7 @@ type doctor struct {
 	getenv          func(string) string
 	conf            *settings.Settings // the default when it cannot be read
 	confErr         error
+	lastGood        bool // conf is that of the last good file
 	owner           store.Owner
 	held            bool
 	now             time.Time
@@ -125,6 +126,9 @@ func newDoctor(getenv func(string) string) *doctor {
 	d.dir, d.configPath = settings.Paths(getenv)
 	if d.conf, d.confErr = settings.Load(settings.Source{Path: d.configPath, Getenv: getenv}); d.confErr != nil {
 		d.conf = settings.Default()
+		if last, err := settings.LoadOrLastGood(d.dir, settings.Source{Path: d.configPath, Getenv: getenv}); err == nil {
+			d.conf, d.lastGood = last, true
+		}
 	}
 	d.owner, d.held = lockOwner(d.dir)
 	return d
@@ -216,6 +220,9 @@ func named(paths []string) string {
 
 func (d *doctor) checkConfig(context.Context) []finding {
 	const check = "config"
+	if d.lastGood {
+		return one(check, levelFail, "coderclaw config edit, or go back: coderclaw config rollback 1", "%v; the gateway runs, or starts, with the last good one", d.confErr)
+	}
 	if d.confErr != nil {
 		return one(check, levelFail, "mend what the text names in "+d.configPath, "%v", d.confErr)
 	}

@@ -53,11 +53,7 @@ func TestMain(m *testing.M) {
 			os.Exit(cli.New(cli.Config{
 				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: "1.2.3-test",
 				Gateway: func(ctx context.Context, o cli.GatewayOptions) error {
-					d, err := daemon.New(daemon.Config(o))
-					if err != nil {
-						return err
-					}
-					return errors.Join(d.Run(ctx), d.Close())
+					return daemon.Serve(ctx, daemon.Config(o))
 				},
 			}).Run(context.Background(), os.Args))
 		},

@@ -69,6 +69,9 @@ type Config struct {
 type Daemon struct {
 	cfg       Config
 	settings  *settings.Settings
+	config    *steward
+	life      *life // nil without a supervisor: see Serve
+	level     slog.LevelVar
 	log       *slog.Logger
 	logPath   string
 	startedAt time.Time
@@ -93,25 +96,19 @@ type Daemon struct {
 	closers []func() error
 }
 
-// Serve opens the gateway, runs it until ctx ends, and closes it.
-func Serve(ctx context.Context, cfg Config) error {
-	d, err := New(cfg)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Run(ctx), d.Close())
-}
-
 // New opens what the gateway needs, in the order in which the next part leans on
-// the last, and closes it again when a part fails.
-func New(cfg Config) (_ *Daemon, err error) {
+// the last, and closes it again when a part fails. Such a gateway does not restart
+// itself: see Serve.
+func New(cfg Config) (*Daemon, error) { return begin(cfg, nil) }
+
+func begin(cfg Config, l *life) (_ *Daemon, err error) {
 	if cfg.Getenv == nil {
 		cfg.Getenv = os.Getenv
 	}
 	if cfg.Verify == nil {
 		cfg.Verify = store.Here()
 	}
-	d := &Daemon{cfg: cfg, startedAt: time.Now()}
+	d := &Daemon{cfg: cfg, life: l, startedAt: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -120,10 +117,13 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if err := store.FinishReplace(cfg.StateDir); err != nil {
 		return nil, err
 	}
-	if d.settings, err = settings.Load(settings.Source{Path: cfg.ConfigPath, Getenv: cfg.Getenv, Flags: cfg.Flags}); err != nil {
+	if err := d.openConfig(); err != nil {
 		return nil, err
 	}
 	if err := d.openState(); err != nil {
+		return nil, err
+	}
+	if err := d.config.begin(d.log); err != nil {
 		return nil, err
 	}
 	if err := d.listen(); err != nil {
@@ -143,7 +143,7 @@ func (d *Daemon) openState() (err error) {
 		return err
 	}
 	d.closers = append(d.closers, d.db.Close)
-	log, closer, path, err := logfile.New(logfile.Config{Dir: filepath.Join(d.cfg.StateDir, "logs"), Stdout: d.cfg.Stdout, TTY: d.cfg.Terminal, Level: d.cfg.Level})
+	log, closer, path, err := logfile.New(logfile.Config{Dir: filepath.Join(d.cfg.StateDir, "logs"), Stdout: d.cfg.Stdout, TTY: d.cfg.Terminal, Level: &d.level})
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
@@ -284,19 +284,25 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.watchStore(serve) })
 	group.Go(func() error { return d.keeper().Run(serve) })
 	group.Go(func() error { return d.keepCertificate(serve) })
+	group.Go(func() error { return d.config.run(serve) })
 	group.Go(func() error {
+		var cause error
 		select {
 		case <-ctx.Done():
 			d.log.Info("stopping")
+			cause = context.Cause(ctx)
+		case <-d.config.restarting:
+			cause = gateway.Restart{Expected: restartExpected}
 		case <-serve.Done(): // a part failed: the others stop too
 		}
 		err := d.runs.Close()
-		stop(context.Cause(ctx))
+		stop(cause)
 		return err
 	})
 
 	d.log.Info("gateway ready", "url", d.URL(), "version", d.cfg.Version, "stateDir", d.cfg.StateDir, "startMs", time.Since(d.startedAt).Milliseconds())
-	if d.cfg.Ready != nil {
+	d.config.ready()
+	if d.cfg.Ready != nil && d.life.first() {
 		d.cfg.Ready(d.URL(), d.tokenFile)
 	}
 	// Last, so that the runs which an earlier life has left delay nobody.

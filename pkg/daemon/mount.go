@@ -76,7 +76,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	})
 	d.health = health.New(health.Config{
 		Log: d.log, Emitter: d.gateway, Versions: versions, Sessions: d.sessions, StorePath: storePath, Workspace: d.workspace(),
-		DefaultAgentID: defaultAgentID, QueuedEvents: d.queuedEvents,
+		DefaultAgentID: defaultAgentID, QueuedEvents: d.queuedEvents, Degraded: d.config.degraded,
 		Model: func() (string, int64) { return known.ID, known.ContextTokens },
 	})
 	agentService, err := agentsvc.New(agentsvc.Config{
@@ -100,6 +100,10 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	if err != nil {
 		return err
 	}
+	configService, err := d.configService()
+	if err != nil {
+		return err
+	}
 	deviceService, err := device.New(device.Config{Guard: devices})
 	if err != nil {
 		return err
@@ -120,6 +124,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		auditService,
 		backup.New(d.keeper()),
 		chatService,
+		configService,
 		deviceService,
 		d.health,
 		logs.New(logs.Config{Path: d.logPath}),

@@ -3,6 +3,7 @@ package settings
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/titanous/json5"
+	"github.com/coderclaw/gateway/pkg/internal/json5"
 )
 
 // Translation is what another gateway's config becomes here. It names keys, and
@@ -44,16 +45,20 @@ func Translate(raw []byte) (t Translation, err error) {
 	if len(raw) > fileBytesMax {
 		return t, fmt.Errorf("config is larger than %d bytes", fileBytesMax)
 	}
-	if !utf8.Valid(raw) || lexDepth(raw) > fileDepthMax {
-		return t, fmt.Errorf("config is not UTF-8, or nested deeper than %d levels", fileDepthMax)
+	if !utf8.Valid(raw) {
+		return t, errors.New("config is not UTF-8")
 	}
-	var doc any
-	if err := json5.Unmarshal(raw, &doc); err != nil {
-		return t, fmt.Errorf("config is %s", syntaxProblem(raw, err))
+	doc, err := json5.Parse(raw, fileDepthMax)
+	var syntax *json5.SyntaxError
+	if errors.As(err, &syntax) {
+		return t, fmt.Errorf("config is not JSON5 at line %d, column %d: %s", syntax.Line, syntax.Column, syntax.Message)
 	}
-	top, ok := doc.(map[string]any)
-	if !ok {
+	if doc.Kind != json5.Object {
 		return t, fmt.Errorf("config must be an object, not %s", kind(doc))
+	}
+	var top map[string]any
+	if err := json.Unmarshal(doc.AppendJSON(nil), &top); err != nil {
+		return t, err
 	}
 	var schema map[string]any
 	if err := json.Unmarshal(Schema(), &schema); err != nil {
@@ -146,7 +151,7 @@ func (t *Translation) fit(leaves []leaf) error {
 		for _, l := range leaves {
 			next := with(config, strings.Split(l.key, "."), l.value)
 			if err := loads(path, next); err != nil {
-				t.refuse(l.key, reason(err, path))
+				t.refuse(l.key, whyNot(err, path))
 				left = append(left, l)
 				continue
 			}
@@ -177,10 +182,11 @@ func loads(path string, config map[string]any) error {
 	return err
 }
 
-// reason leaves the path of the trial out of a refusal.
-func reason(err error, path string) string {
+// whyNot leaves the path of the trial out of a refusal.
+func whyNot(err error, path string) string {
 	text := strings.TrimPrefix(err.Error(), "settings: ")
-	return strings.TrimPrefix(text, "config "+path+": ")
+	// The trial is written on one line.
+	return strings.ReplaceAll(strings.TrimPrefix(text, "config "+path+": "), "line 1: ", "")
 }
 
 // with returns a copy of an object with a value at a path.

@@ -74,7 +74,6 @@ var doors = map[string][]string{
 	"github.com/coder/websocket":        {"pkg/gateway", "pkg/client", "pkg/conformance"},
 	"github.com/urfave/cli/v2":          {"pkg/cli"},
 	"github.com/invopop/jsonschema":     {"pkg/settings"},
-	"github.com/titanous/json5":         {"pkg/settings"},
 	"github.com/sashabaranov/go-openai": {"pkg/agent/openai"},
 	"github.com/anishathalye/porcupine": {"pkg/task/tasktest"},
 	"github.com/DeRuina/timberjack":     {"pkg/internal/logfile"},

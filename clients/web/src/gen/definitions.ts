@@ -6,6 +6,7 @@ import * as agents from "./agents.js";
 import * as audit from "./audit.js";
 import * as backup from "./backup.js";
 import * as chat from "./chat.js";
+import * as config from "./config.js";
 import * as device from "./device.js";
 import * as frames from "./frames.js";
 import * as health from "./health.js";
@@ -25,6 +26,7 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...audit,
   ...backup,
   ...chat,
+  ...config,
   ...device,
   ...frames,
   ...health,

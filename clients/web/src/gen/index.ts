@@ -5,6 +5,7 @@ export * from "./agents.js";
 export * from "./audit.js";
 export * from "./backup.js";
 export * from "./chat.js";
+export * from "./config.js";
 export * from "./device.js";
 export * from "./errors.js";
 export * from "./frames.js";
