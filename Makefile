@@ -19,9 +19,10 @@ run: build ## build the gateway and run it in the foreground (Ctrl-C stops it)
 build: ## build bin/coderclaw and bin/conformance
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-gen: ## regenerate gen/, clients/ and testdata/mutations from schema/
+gen: ## regenerate gen/, clients/, testdata/mutations from schema/, and docs/configuration.md
 	$(GO) run ./tools/protogen -schema schema -out .
 	$(GO) run ./tools/oracle/mutate
+	$(GO) test ./pkg/settings -run TestConfigurationPage -update >/dev/null # docs/configuration.md
 
 check-gen: ## fail when gen/ is not what schema/ says, new files included
 	$(GO) run ./tools/protogen -schema schema -out . -check
@@ -65,9 +66,10 @@ conformance: build ## grade our own gateway with the conformance runner, process
 soak: ## the long forms of the proofs: fuzzing, kill rounds, repeated contracts
 	tools/soak.sh
 
-bench: build ## the speed table (README.md gets it), gateway and store benchmarks, then the budgets
+bench: build ## the speed table (README.md gets it), gateway and store benchmarks, one client beside floods, then the budgets
 	$(GO) run ./tools/oracle/speed -write README.md
-	$(GO) test -run '^$$' -bench . -benchmem ./gen/protocol ./pkg/gateway ./pkg/store
+	$(GO) run ./tools/oracle/flood -bin $(BIN)
+	$(GO) test -run '^$$' -bench . -benchmem ./gen/protocol ./pkg/gateway ./pkg/store ./pkg/task/durable
 	$(GO) run ./tools/oracle/budget -bin $(BIN)
 
 speed-gate: ## decoding beside other decoders; fails when a promised ratio is broken (Node counts if it is there)

@@ -2,7 +2,7 @@
 # The long forms of the proofs. SOAK=short runs each for seconds instead of minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [ "${SOAK:-long}" = short ]; then fuzz=5s rounds=2; else fuzz=2m rounds=50; fi
+if [ "${SOAK:-long}" = short ]; then fuzz=5s rounds=2 contract=10; else fuzz=2m rounds=50 contract=200; fi
 
 # Every fuzz target of the tree, one after the other (go test takes one at a time).
 grep -rlE '^func Fuzz' --include='*_test.go' gen pkg | xargs -n1 dirname | sort -u | while read -r dir; do
@@ -25,9 +25,21 @@ done
 # Deliberate mistakes in schema, generator, runtime and gateway: each must fail its test.
 (cd tools/oracle && SOAK="${SOAK:-long}" go test -count 1 -timeout 20m -v -run 'Breaks|Harmless' ./breaks | grep -E '^(ok|FAIL|---|    ---|.*caught by)|Error')
 
+# The defences of SECURITY.md taken away, one at a time: a test must notice each. All of
+# them in the long form, one of each of the gravest entries in the short one.
+SOAK="${SOAK:-long}" go test -count 1 -timeout 60m -v -run 'DefencesAreNeeded|Harmless' ./pkg/internal/defences | grep -vE '^=== '
+
 # The kill -9 rounds of the store and the contracts that race, again and again.
-go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/task/... ./pkg/turn ./pkg/agent/...
+go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/turn ./pkg/transport/... ./pkg/agent/...
+
+# The contract of the task engine: in any order of what runs at the same time, linearizable.
+go test -race -count "$contract" -timeout 60m -run 'Contract' ./pkg/task/durable
 
 # kill -9 of a whole gateway under load, and the defences of its idempotency keys
 # taken out one by one: each must be noticed by a test.
 SOAK="${SOAK:-long}" go test -race -count 1 -timeout 20m -run 'KillNine|Mutants' ./pkg/daemon ./pkg/turn
+
+# What a power cut may leave of a database: every legal image opens, every other is found or mended.
+SOAK="${SOAK:-long}" go test -race -count 1 -timeout 20m -run 'CrashImage' ./pkg/store
+# kill -9 of the task engine under load, and its defences taken out one by one.
+SOAK="${SOAK:-long}" go test -race -count 1 -timeout 20m -run 'KillNine|DefencesAreMissed' ./pkg/task/durable

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 
 	"github.com/coderclaw/gateway/pkg/cli"
@@ -19,9 +18,5 @@ func main() {
 }
 
 func run(ctx context.Context, o cli.GatewayOptions) error {
-	d, err := daemon.New(daemon.Config(o))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Run(ctx), d.Close())
+	return daemon.Serve(ctx, daemon.Config(o))
 }

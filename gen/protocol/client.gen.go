@@ -70,6 +70,17 @@ func (c Client) AuditList(ctx context.Context, params AuditListParams) (AuditLis
 	return wire.Call(ctx, c.Caller, MethodAuditList, params)
 }
 
+// BackupCheck calls backup.check: Checks the database in a copy that is not kept.
+func (c Client) BackupCheck(ctx context.Context, params BackupCheckParams) (BackupCheckResult, error) {
+	return wire.Call(ctx, c.Caller, MethodBackupCheck, params)
+}
+
+// BackupCreate calls backup.create: Writes a copy of the database on the gateway's host, checks
+// it, and says where it is.
+func (c Client) BackupCreate(ctx context.Context, params BackupCreateParams) (BackupCreateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodBackupCreate, params)
+}
+
 // ChatAbort calls chat.abort: Aborts one run, or all runs of a conversation.
 func (c Client) ChatAbort(ctx context.Context, params ChatAbortParams) (ChatAbortResult, error) {
 	return wire.Call(ctx, c.Caller, MethodChatAbort, params)
@@ -88,6 +99,35 @@ func (c Client) ChatInject(ctx context.Context, params ChatInjectParams) (ChatIn
 // ChatSend calls chat.send: Sends a message; the answer comes as agent and chat events.
 func (c Client) ChatSend(ctx context.Context, params ChatSendParams) (ChatSendResult, error) {
 	return wire.Call(ctx, c.Caller, MethodChatSend, params)
+}
+
+// ConfigApply calls config.apply: Replaces the configuration file and tells what the gateway does
+// about it.
+func (c Client) ConfigApply(ctx context.Context, params ConfigApplyParams) (ConfigWriteResult, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigApply, params)
+}
+
+// ConfigGet calls config.get: The configuration file without its secrets, and what is wrong with
+// it.
+func (c Client) ConfigGet(ctx context.Context, params ConfigGetParams) (ConfigFileSnapshot, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigGet, params)
+}
+
+// ConfigPatch calls config.patch: Changes keys of the configuration file and tells what the
+// gateway does about it.
+func (c Client) ConfigPatch(ctx context.Context, params ConfigPatchParams) (ConfigWriteResult, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigPatch, params)
+}
+
+// ConfigSchema calls config.schema: JSON Schema of the configuration, and how forms show its keys.
+func (c Client) ConfigSchema(ctx context.Context, params ConfigSchemaParams) (ConfigSchemaResponse, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigSchema, params)
+}
+
+// ConfigSet calls config.set: Replaces the configuration file; a running gateway then takes up the
+// change by itself.
+func (c Client) ConfigSet(ctx context.Context, params ConfigSetParams) (ConfigSetResult, error) {
+	return wire.Call(ctx, c.Caller, MethodConfigSet, params)
 }
 
 // DevicePairApprove calls device.pair.approve: Grants what a device asks for, if the caller holds

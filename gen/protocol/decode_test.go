@@ -221,3 +221,13 @@ func checkReason(t *testing.T, name string, raw []byte, err error, mode string) 
 		t.Fatalf("%s %s: %q is refused without a reason: %v", name, mode, raw, err)
 	}
 }
+
+// TestMembersInAnotherCase: names are compared as they are written, so that no two
+// readers of one message disagree about which member counts.
+func TestMembersInAnotherCase(t *testing.T) {
+	_, err := protocol.DecodeTickEvent([]byte(`{"TS":1}`))
+	require.EqualError(t, err, "must have required property 'ts'; at root: unexpected property 'TS'")
+	v, err := protocol.DecodeTickEventOpen([]byte(`{"ts":1,"Ts":2}`))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, v.Ts)
+}

@@ -58,6 +58,15 @@ const (
 	DetailAuthTokenMissing = "AUTH_TOKEN_MISSING"
 	// DetailAuthTokenNotConfigured: A token was offered and the gateway has none configured.
 	DetailAuthTokenNotConfigured = "AUTH_TOKEN_NOT_CONFIGURED"
+	// DetailConfigChanged: Somebody else changed the configuration since it was read.
+	DetailConfigChanged = "CONFIG_CHANGED"
+	// DetailConfigHashRequired: The write did not say which version of the configuration it changes.
+	DetailConfigHashRequired = "CONFIG_HASH_REQUIRED"
+	// DetailConfigInvalid: The gateway cannot run with the text; details.issues tells every fault.
+	// Nothing was written.
+	DetailConfigInvalid = "CONFIG_INVALID"
+	// DetailConfigSyntax: The text is not JSON5; the message tells where it stops being so.
+	DetailConfigSyntax = "CONFIG_SYNTAX"
 	// DetailConnectRequired: The first request of the connection was not connect.
 	DetailConnectRequired = "CONNECT_REQUIRED"
 	// DetailDeviceIdentityRequired: The connection needs a device identity and brought none.
@@ -218,6 +227,14 @@ func DetailNextStep(code string) string {
 		return "update_auth_credentials"
 	case DetailAuthTokenNotConfigured:
 		return "review_auth_configuration"
+	case DetailConfigChanged:
+		return "reread_then_retry"
+	case DetailConfigHashRequired:
+		return "reread_then_retry"
+	case DetailConfigInvalid:
+		return "fix_request"
+	case DetailConfigSyntax:
+		return "fix_request"
 	case DetailConnectRequired:
 		return "fix_request"
 	case DetailDeviceIdentityRequired:
@@ -430,6 +447,34 @@ func Errors() []wire.ErrorInfo {
 			Error:     "INVALID_REQUEST",
 			NextStep:  "review_auth_configuration",
 			CloseCode: 1008,
+		},
+		{Kind: wire.KindDetail, Name: "CONFIG_CHANGED",
+			Meaning:  "Somebody else changed the configuration since it was read.",
+			Cause:    "params.baseHash is not the hash of the file: a person edited it, or another client wrote it.",
+			Fix:      "Read it again, make the change once more and send the new hash: `coderclaw call config.get`",
+			Error:    "INVALID_REQUEST",
+			NextStep: "reread_then_retry",
+		},
+		{Kind: wire.KindDetail, Name: "CONFIG_HASH_REQUIRED",
+			Meaning:  "The write did not say which version of the configuration it changes.",
+			Cause:    "params.baseHash is missing although there is a file.",
+			Fix:      "Read the file first and send its hash: `coderclaw call config.get`",
+			Error:    "INVALID_REQUEST",
+			NextStep: "reread_then_retry",
+		},
+		{Kind: wire.KindDetail, Name: "CONFIG_INVALID",
+			Meaning:  "The gateway cannot run with the text; details.issues tells every fault. Nothing was written.",
+			Cause:    "An unknown key, a value of another type or out of bounds, a variable that is not set, or a placeholder where no secret is stored.",
+			Fix:      "Mend what details.issues names. `coderclaw config check FILE` tells the same with lines, docs/configuration.md what each key takes.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "fix_request",
+		},
+		{Kind: wire.KindDetail, Name: "CONFIG_SYNTAX",
+			Meaning:  "The text is not JSON5; the message tells where it stops being so.",
+			Cause:    "A bracket, a comma or a quote that is missing or too many.",
+			Fix:      "Mend the text. `coderclaw config check FILE` tells line and column.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "fix_request",
 		},
 		{Kind: wire.KindDetail, Name: "CONNECT_REQUIRED",
 			Meaning:   "The first request of the connection was not connect.",

@@ -108,6 +108,9 @@ type ErrorDetails struct {
 	// With HOST_NOT_ALLOWED: the Host header that was refused.
 	Host wire.Opt[string] `json:"host,omitzero" jsonschema:"minLength=1"`
 
+	// With CONFIG_INVALID: every fault of the text.
+	Issues []ConfigIssue `json:"issues,omitzero"`
+
 	// With RATE_LIMITED and TOO_MANY_REQUESTS: the limit that was met, for people.
 	Limit wire.Opt[string] `json:"limit,omitzero" jsonschema:"minLength=1"`
 

@@ -648,6 +648,24 @@ func (v *ErrorDetails) decode(d *wire.Decoder) bool {
 			if !d.Text(&v.ErrorID.V) || v.ErrorID.V == "" {
 				return false
 			}
+		case "issues":
+			if seen0&0x800 != 0 {
+				return false
+			}
+			seen0 |= 0x800
+			if !d.OpenArray() {
+				return false
+			}
+			v.Issues = make([]ConfigIssue, 0, d.HintObjects(1, 64))
+			for d.Element() {
+				v.Issues = append(v.Issues, *new(ConfigIssue))
+				if !v.Issues[len(v.Issues)-1].decode(d) {
+					return false
+				}
+			}
+			if !d.CloseArray() {
+				return false
+			}
 		default:
 			if !d.Unknown() {
 				return false
@@ -703,6 +721,17 @@ func (v ErrorDetails) AppendJSON(b []byte) []byte {
 	if v.ErrorID.Set {
 		b = append(wire.AppendComma(b), `"errorId":`...)
 		b = wire.AppendText(b, v.ErrorID.V)
+	}
+	if v.Issues != nil {
+		b = append(wire.AppendComma(b), `"issues":`...)
+		b = append(b, '[')
+		for i1 := range v.Issues {
+			if i1 > 0 {
+				b = append(b, ',')
+			}
+			b = v.Issues[i1].AppendJSON(b)
+		}
+		b = append(b, ']')
 	}
 	return append(b, '}')
 }

@@ -55,6 +55,7 @@ var ruleErrorDetails = wire.Rule{Types: []string{"object"}, Closed: true, Proper
 	{Name: "host", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "origin", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "errorId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "issues", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "ConfigIssue"}}},
 }}
 
 var ruleStateVersion = wire.Rule{Types: []string{"object"}, Required: []string{"presence", "health"}, Closed: true, Properties: []wire.PropertyRule{

@@ -96,6 +96,10 @@ type HealthSummary struct {
 	// Agent that is meant when a request names none.
 	DefaultAgentID string `json:"defaultAgentId" jsonschema:"minLength=1"`
 
+	// Why the gateway does not run as it is told to, in words for people; absent when
+	// it does. A faulty configuration is one such reason.
+	Degraded []string `json:"degraded,omitzero" jsonschema:"minLength=1"`
+
 	// How long the look took, in milliseconds.
 	DurationMs int64 `json:"durationMs" jsonschema:"minimum=0"`
 

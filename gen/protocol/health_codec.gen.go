@@ -713,6 +713,25 @@ func (v *HealthSummary) decode(d *wire.Decoder) bool {
 			if !v.Sessions.decode(d) {
 				return false
 			}
+		case "degraded":
+			if seen0&0x400 != 0 {
+				return false
+			}
+			seen0 |= 0x400
+			if !d.OpenArray() {
+				return false
+			}
+			v.Degraded = make([]string, 0, d.Hint(1024))
+			for d.Element() {
+				var e5 string
+				if !d.Text(&e5) || e5 == "" {
+					return false
+				}
+				v.Degraded = append(v.Degraded, e5)
+			}
+			if !d.CloseArray() {
+				return false
+			}
 		default:
 			if !d.Unknown() {
 				return false
@@ -764,6 +783,17 @@ func (v HealthSummary) AppendJSON(b []byte) []byte {
 	b = append(b, ']')
 	b = append(b, `,"sessions":`...)
 	b = v.Sessions.AppendJSON(b)
+	if v.Degraded != nil {
+		b = append(b, `,"degraded":`...)
+		b = append(b, '[')
+		for i4 := range v.Degraded {
+			if i4 > 0 {
+				b = append(b, ',')
+			}
+			b = wire.AppendText(b, v.Degraded[i4])
+		}
+		b = append(b, ']')
+	}
 	return append(b, '}')
 }
 

@@ -63,6 +63,7 @@ var ruleHealthSummary = wire.Rule{Types: []string{"object"}, Required: []string{
 	{Name: "defaultAgentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "agents", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "HealthAgent"}}},
 	{Name: "sessions", Rule: wire.Rule{Ref: "HealthSessions"}},
+	{Name: "degraded", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Types: []string{"string"}, MinLength: "1"}}},
 }}
 
 var ruleStatusParams = wire.Rule{Types: []string{"object"}, Additional: &wire.Rule{}}

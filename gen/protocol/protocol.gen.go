@@ -24,11 +24,13 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, chat ChatService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService, usage UsageService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, config ConfigService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService, usage UsageService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
 	MountAudit(r, audit)
+	MountBackup(r, backup)
 	MountChat(r, chat)
+	MountConfig(r, config)
 	MountDevice(r, device)
 	MountHealth(r, health)
 	MountLogs(r, logs)
@@ -53,10 +55,17 @@ func Methods() []wire.MethodInfo {
 		MethodAgentsList.MethodInfo,
 		MethodAgentsUpdate.MethodInfo,
 		MethodAuditList.MethodInfo,
+		MethodBackupCheck.MethodInfo,
+		MethodBackupCreate.MethodInfo,
 		MethodChatAbort.MethodInfo,
 		MethodChatHistory.MethodInfo,
 		MethodChatInject.MethodInfo,
 		MethodChatSend.MethodInfo,
+		MethodConfigApply.MethodInfo,
+		MethodConfigGet.MethodInfo,
+		MethodConfigPatch.MethodInfo,
+		MethodConfigSchema.MethodInfo,
+		MethodConfigSet.MethodInfo,
 		MethodConnect.MethodInfo,
 		MethodDevicePairApprove.MethodInfo,
 		MethodDevicePairList.MethodInfo,
@@ -172,6 +181,10 @@ func Definitions() []string {
 		"AuditListResult",
 		"AuditRecord",
 		"AuthMode",
+		"BackupCheckParams",
+		"BackupCheckResult",
+		"BackupCreateParams",
+		"BackupCreateResult",
 		"ChatAbortMark",
 		"ChatAbortOrigin",
 		"ChatAbortParams",
@@ -194,6 +207,21 @@ func Definitions() []string {
 		"ChatTruncation",
 		"ChatUsage",
 		"ChatUsageCost",
+		"ConfigApplyParams",
+		"ConfigFileSnapshot",
+		"ConfigGetParams",
+		"ConfigIssue",
+		"ConfigPatchParams",
+		"ConfigRestart",
+		"ConfigRestartPayload",
+		"ConfigRestartSentinel",
+		"ConfigRestartStats",
+		"ConfigSchemaParams",
+		"ConfigSchemaResponse",
+		"ConfigSetParams",
+		"ConfigSetResult",
+		"ConfigUiHint",
+		"ConfigWriteResult",
 		"ConnectAuth",
 		"ConnectChallengeEvent",
 		"ConnectClient",
@@ -458,6 +486,14 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeAuditRecord(raw)
 	case "AuthMode":
 		_, err = DecodeAuthMode(raw)
+	case "BackupCheckParams":
+		_, err = DecodeBackupCheckParams(raw)
+	case "BackupCheckResult":
+		_, err = DecodeBackupCheckResult(raw)
+	case "BackupCreateParams":
+		_, err = DecodeBackupCreateParams(raw)
+	case "BackupCreateResult":
+		_, err = DecodeBackupCreateResult(raw)
 	case "ChatAbortMark":
 		_, err = DecodeChatAbortMark(raw)
 	case "ChatAbortOrigin":
@@ -502,6 +538,36 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeChatUsage(raw)
 	case "ChatUsageCost":
 		_, err = DecodeChatUsageCost(raw)
+	case "ConfigApplyParams":
+		_, err = DecodeConfigApplyParams(raw)
+	case "ConfigFileSnapshot":
+		_, err = DecodeConfigFileSnapshot(raw)
+	case "ConfigGetParams":
+		_, err = DecodeConfigGetParams(raw)
+	case "ConfigIssue":
+		_, err = DecodeConfigIssue(raw)
+	case "ConfigPatchParams":
+		_, err = DecodeConfigPatchParams(raw)
+	case "ConfigRestart":
+		_, err = DecodeConfigRestart(raw)
+	case "ConfigRestartPayload":
+		_, err = DecodeConfigRestartPayload(raw)
+	case "ConfigRestartSentinel":
+		_, err = DecodeConfigRestartSentinel(raw)
+	case "ConfigRestartStats":
+		_, err = DecodeConfigRestartStats(raw)
+	case "ConfigSchemaParams":
+		_, err = DecodeConfigSchemaParams(raw)
+	case "ConfigSchemaResponse":
+		_, err = DecodeConfigSchemaResponse(raw)
+	case "ConfigSetParams":
+		_, err = DecodeConfigSetParams(raw)
+	case "ConfigSetResult":
+		_, err = DecodeConfigSetResult(raw)
+	case "ConfigUiHint":
+		_, err = DecodeConfigUiHint(raw)
+	case "ConfigWriteResult":
+		_, err = DecodeConfigWriteResult(raw)
 	case "ConnectAuth":
 		_, err = DecodeConnectAuth(raw)
 	case "ConnectChallengeEvent":
@@ -929,6 +995,14 @@ func rule(def string) *wire.Rule {
 		return &ruleAuditRecord
 	case "AuthMode":
 		return &ruleAuthMode
+	case "BackupCheckParams":
+		return &ruleBackupCheckParams
+	case "BackupCheckResult":
+		return &ruleBackupCheckResult
+	case "BackupCreateParams":
+		return &ruleBackupCreateParams
+	case "BackupCreateResult":
+		return &ruleBackupCreateResult
 	case "ChatAbortMark":
 		return &ruleChatAbortMark
 	case "ChatAbortOrigin":
@@ -973,6 +1047,36 @@ func rule(def string) *wire.Rule {
 		return &ruleChatUsage
 	case "ChatUsageCost":
 		return &ruleChatUsageCost
+	case "ConfigApplyParams":
+		return &ruleConfigApplyParams
+	case "ConfigFileSnapshot":
+		return &ruleConfigFileSnapshot
+	case "ConfigGetParams":
+		return &ruleConfigGetParams
+	case "ConfigIssue":
+		return &ruleConfigIssue
+	case "ConfigPatchParams":
+		return &ruleConfigPatchParams
+	case "ConfigRestart":
+		return &ruleConfigRestart
+	case "ConfigRestartPayload":
+		return &ruleConfigRestartPayload
+	case "ConfigRestartSentinel":
+		return &ruleConfigRestartSentinel
+	case "ConfigRestartStats":
+		return &ruleConfigRestartStats
+	case "ConfigSchemaParams":
+		return &ruleConfigSchemaParams
+	case "ConfigSchemaResponse":
+		return &ruleConfigSchemaResponse
+	case "ConfigSetParams":
+		return &ruleConfigSetParams
+	case "ConfigSetResult":
+		return &ruleConfigSetResult
+	case "ConfigUiHint":
+		return &ruleConfigUiHint
+	case "ConfigWriteResult":
+		return &ruleConfigWriteResult
 	case "ConnectAuth":
 		return &ruleConnectAuth
 	case "ConnectChallengeEvent":

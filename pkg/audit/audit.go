@@ -62,6 +62,7 @@ const (
 	ActionTokenRotate  = "token.rotate"
 	ActionTokenRevoke  = "token.revoke"
 	ActionSecretChange = "secret.change"
+	ActionConfigWrite  = "config.write"
 	ActionNodeRequest  = "node.pair.request"
 	ActionNodeApprove  = "node.pair.approve"
 	ActionNodeReject   = "node.pair.reject"
@@ -72,7 +73,7 @@ const (
 func Actions() []string {
 	return []string{
 		ActionConnect, ActionPairRequest, ActionPairApprove, ActionPairReject, ActionPairRemove, ActionDeviceRename,
-		ActionTokenRotate, ActionTokenRevoke, ActionSecretChange,
+		ActionTokenRotate, ActionTokenRevoke, ActionSecretChange, ActionConfigWrite,
 		ActionNodeRequest, ActionNodeApprove, ActionNodeReject, ActionNodeRename,
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/coderclaw/gateway/pkg/settings"
+	"github.com/coderclaw/gateway/pkg/store"
 )
 
 // Config is what the command needs from the process it runs in.
@@ -55,6 +56,8 @@ type GatewayOptions struct {
 	Level slog.Level
 	// Version is the program's.
 	Version string
+	// Verify checks database files in a child process.
+	Verify store.Verify
 	// Ready is to be called once, when the gateway accepts connections, with its
 	// URL and the file that holds its token (empty: the token was configured).
 	Ready func(url, tokenFile string)
@@ -147,11 +150,16 @@ func (a *App) build() *cli.App {
 			a.presenceCommand(),
 			a.eventsCommand(),
 			a.logsCommand(),
+			a.configCommand(),
 			a.devicesCommand(),
 			a.auditCommand(),
 			a.authCommand(),
 			a.tlsCommand(),
 			a.doctorCommand(),
+			a.backupCommand(),
+			a.restoreCommand(),
+			a.dbCommand(),
+			a.importCommand(),
 			a.callCommand(),
 			a.schemaCommand(),
 			a.explainCommand(),

@@ -123,7 +123,7 @@ func openState(stateDir string) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.Open(store.Options{Dir: stateDir})
+	db, err := store.Open(store.Options{Dir: stateDir, Verify: verifier(), Log: storeLog()})
 	var locked *store.LockedError
 	if errors.As(err, &locked) {
 		return nil, withHint(fmt.Errorf("the state directory %s is in use, by a gateway that starts or another command", stateDir),

@@ -56,8 +56,8 @@ type finding struct {
 }
 
 const doctorHelp = `Looks at the state directory, its files and secrets, the config, the port, the certificate, the
-clock and the disk of this machine, and sends no secret. The gateway may run or not. Each line is ok, warn or
-fail and says what to do; the exit code is 1 if anything fails.`
+clock, the disk and the backups of this machine, and sends no secret. The gateway may run or not. Each line is
+ok, warn or fail and says what to do; the exit code is 1 if anything fails.`
 
 func (a *App) doctorCommand() *cli.Command {
 	return &cli.Command{
@@ -78,7 +78,7 @@ func (a *App) runDoctor(c *cli.Context) error {
 	d := newDoctor(a.getenv(c))
 	var found []finding
 	for _, check := range []func(context.Context) []finding{
-		d.checkDir, d.checkFiles, d.checkConfig, d.checkSecret, d.checkOwner, d.checkPort, d.checkBind, d.checkCertificate, d.checkProxies, d.checkTailscale, d.checkLegacy, d.checkClock, d.checkDisk,
+		d.checkDir, d.checkFiles, d.checkConfig, d.checkSecret, d.checkOwner, d.checkPort, d.checkBind, d.checkCertificate, d.checkProxies, d.checkTailscale, d.checkLegacy, d.checkClock, d.checkDisk, d.checkBackups,
 	} {
 		found = append(found, check(c.Context)...)
 	}
@@ -115,6 +115,7 @@ type doctor struct {
 	getenv          func(string) string
 	conf            *settings.Settings // the default when it cannot be read
 	confErr         error
+	lastGood        bool // conf is that of the last good file
 	owner           store.Owner
 	held            bool
 	now             time.Time
@@ -125,6 +126,9 @@ func newDoctor(getenv func(string) string) *doctor {
 	d.dir, d.configPath = settings.Paths(getenv)
 	if d.conf, d.confErr = settings.Load(settings.Source{Path: d.configPath, Getenv: getenv}); d.confErr != nil {
 		d.conf = settings.Default()
+		if last, err := settings.LoadOrLastGood(d.dir, settings.Source{Path: d.configPath, Getenv: getenv}); err == nil {
+			d.conf, d.lastGood = last, true
+		}
 	}
 	d.owner, d.held = lockOwner(d.dir)
 	return d
@@ -216,6 +220,9 @@ func named(paths []string) string {
 
 func (d *doctor) checkConfig(context.Context) []finding {
 	const check = "config"
+	if d.lastGood {
+		return one(check, levelFail, "coderclaw config edit, or go back: coderclaw config rollback 1", "%v; the gateway runs, or starts, with the last good one", d.confErr)
+	}
 	if d.confErr != nil {
 		return one(check, levelFail, "mend what the text names in "+d.configPath, "%v", d.confErr)
 	}

@@ -110,6 +110,9 @@ func describe(err error) failure {
 			f.explain, f.Hint = e.Name, e.Fix
 		}
 	}
+	if faults := (*faultsError)(nil); errors.As(err, &faults) {
+		f.Message, f.Hint, f.explain = faults.Error(), "", ""
+	}
 	switch {
 	case errors.As(err, &usage):
 		f.Exit = exitUsage

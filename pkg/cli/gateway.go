@@ -95,7 +95,7 @@ func (a *App) gatewayOptions(c *cli.Context) (GatewayOptions, error) {
 			return inner(name)
 		}
 	}
-	o := GatewayOptions{Getenv: getenv, Stdout: a.Stdout, Terminal: a.out.outIsTTY, Version: a.Version}
+	o := GatewayOptions{Getenv: getenv, Stdout: a.Stdout, Terminal: a.out.outIsTTY, Version: a.Version, Verify: verifier()}
 	if c.Bool("verbose") {
 		o.Level = slog.LevelDebug
 	}

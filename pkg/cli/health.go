@@ -45,6 +45,9 @@ func (a *App) printHealth(hello protocol.HelloOk, h protocol.HealthSummary, took
 		state = a.out.style(red, "not well")
 	}
 	a.out.printf("The gateway is %s: answered in %s, up %s\n", state, took.Round(100*time.Microsecond), span(time.Duration(hello.Snapshot.UptimeMs)*time.Millisecond))
+	for _, why := range h.Degraded {
+		a.out.printf("%s %s\n", a.out.style(red, "degraded:"), clean(why))
+	}
 	agents := make([]string, 0, len(h.Agents))
 	for _, agent := range h.Agents {
 		agents = append(agents, agentLine(agent))

@@ -37,6 +37,9 @@ import (
 //	gateway [ARG...]          starts `coderclaw gateway ARG...` and waits until it listens;
 //	                          sets $URL and $TOKEN
 //	stopgateway               ends it with SIGINT; it must exit with 0
+//	killgateway               ends it with SIGKILL
+//	damage FILE               overwrites all of a database but its meta pages
+//	hashes DIR FILE           writes the SHA-256, mode, time and name of all below DIR to FILE
 //	refusing CODE TEXT        starts a gateway that refuses everybody, at $REFUSING
 //	model WORDS INTERVAL      starts a model server for the gateway started next
 //	asked                     waits until the model has been asked
@@ -50,11 +53,7 @@ func TestMain(m *testing.M) {
 			os.Exit(cli.New(cli.Config{
 				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: "1.2.3-test",
 				Gateway: func(ctx context.Context, o cli.GatewayOptions) error {
-					d, err := daemon.New(daemon.Config(o))
-					if err != nil {
-						return err
-					}
-					return errors.Join(d.Run(ctx), d.Close())
+					return daemon.Serve(ctx, daemon.Config(o))
 				},
 			}).Run(context.Background(), os.Args))
 		},
@@ -67,6 +66,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("CODERCLAW_STATE_DIR", filepath.Join(env.WorkDir, "state"))
+			fixtureDir, err := filepath.Abs(filepath.Join("..", "importer", "testdata"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("FIXTURES", fixtureDir)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each process sleeps for a second at its end
 			env.Values[fixture{}] = &fixtures{asked: make(chan struct{}, 16)}
 			return os.MkdirAll(filepath.Join(env.WorkDir, "home"), 0o700)
@@ -75,6 +79,9 @@ func TestScripts(t *testing.T) {
 			"exits":       exits,
 			"gateway":     startGateway,
 			"stopgateway": stopGateway,
+			"killgateway": killGateway,
+			"damage":      damage,
+			"hashes":      hashes,
 			"refusing":    startRefusing,
 			"model":       startModel,
 			"asked":       waitAsked,

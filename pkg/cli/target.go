@@ -45,7 +45,8 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 	getenv := a.getenv(c)
 	stateDir, configPath := settings.Paths(getenv)
 	t = target{stateDir: stateDir}
-	conf, confErr := settings.Load(settings.Source{Path: configPath, Getenv: getenv})
+	// A gateway whose file has faults runs with the last good one, and must be found.
+	conf, confErr := settings.LoadOrLastGood(stateDir, settings.Source{Path: configPath, Getenv: getenv, EnvOptional: true})
 	if confErr != nil {
 		conf = settings.Default()
 	}

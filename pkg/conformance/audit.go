@@ -284,8 +284,11 @@ func ends(f frame) bool {
 // byThemselves come when they come: by the clock, because of what others do, or
 // because a recorded client left before its run had ended.
 func (a audit) byThemselves(f frame) bool {
-	if unsolicited(f.Event) || f.Event == protocol.EventHeartbeat.Name {
+	switch {
+	case unsolicited(f.Event), f.Event == protocol.EventHeartbeat.Name:
 		return true
+	case f.Event == protocol.EventDevicePairRequested.Name, f.Event == protocol.EventDevicePairResolved.Name:
+		return true // of the devices of another conversation
 	}
 	return f.run.RunID != "" && !a.recorded.runs[f.run.RunID]
 }

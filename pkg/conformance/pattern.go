@@ -186,7 +186,42 @@ func (vars variables) matchString(pattern string, got any) bool {
 		}
 		return reflect.DeepEqual(bound, got)
 	}
-	return isText && text == fmt.Sprint(vars.fillValue(pattern))
+	return isText && vars.matchInside(pattern, text)
+}
+
+// matchInside matches text that has variables in it. One that has no value yet takes
+// what stands in its place.
+func (vars variables) matchInside(pattern, text string) bool {
+	var re strings.Builder
+	var unbound []string
+	rest := pattern
+	for {
+		at := variableName.FindStringIndex(rest)
+		if at == nil {
+			break
+		}
+		re.WriteString(regexp.QuoteMeta(rest[:at[0]]))
+		name := rest[at[0]:at[1]]
+		if bound, ok := vars[name]; ok {
+			re.WriteString(regexp.QuoteMeta(fmt.Sprint(bound)))
+		} else {
+			re.WriteString("(.+)")
+			unbound = append(unbound, name)
+		}
+		rest = rest[at[1]:]
+	}
+	re.WriteString(regexp.QuoteMeta(rest))
+	found := regexp.MustCompile("(?s)^" + re.String() + "$").FindStringSubmatch(text)
+	if found == nil {
+		return false
+	}
+	for i, name := range unbound {
+		if bound, ok := vars[name]; ok && bound != found[i+1] {
+			return false
+		}
+		vars[name] = found[i+1]
+	}
+	return true
 }
 
 func orRoot(path string) string {

@@ -311,6 +311,11 @@ func (r *replay) differ(id, text string) {
 		if !slices.Contains(r.excepted, why) {
 			r.excepted = append(r.excepted, why)
 		}
+		// Of a file that is excepted as a whole, what comes after the first difference
+		// belongs to another conversation.
+		if _, whole := r.t.exceptions.exchanges[r.t.name][""]; whole {
+			r.over = true
+		}
 		return
 	}
 	r.fail(id, text)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 // standard output and stops gracefully at the end of its input, so that it does not
 // outlive the test that started it.
 func runChild(dir string) int {
+	syscall.Umask(0) // what the gateway makes is private by its own doing
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)

@@ -36,6 +36,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task/durable"
 	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
@@ -58,6 +59,9 @@ type Config struct {
 	Level slog.Level
 	// Version is the program's, such as "1.2.0" or "dev".
 	Version string
+	// Verify checks database files, in a child process: see store.Child. nil checks in
+	// this one, which a damaged file may crash.
+	Verify store.Verify
 	// Ready, when set, is called once the gateway accepts connections.
 	Ready func(url, tokenFile string)
 }
@@ -66,6 +70,9 @@ type Config struct {
 type Daemon struct {
 	cfg       Config
 	settings  *settings.Settings
+	config    *steward
+	life      *life // nil without a supervisor: see Serve
+	level     slog.LevelVar
 	log       *slog.Logger
 	logPath   string
 	startedAt time.Time
@@ -78,42 +85,47 @@ type Daemon struct {
 	sessions *session.Sessions
 	guard    *identity.Guard
 	agents   *agents.Registry
+	tasks    *durable.Engine
 	runs     *turn.Runs
 	gateway  *gateway.Gateway
 	health   *health.Service
 	presence *presence.Service
 	talks    *sessions.Service
 
+	copies      *store.Keeper
 	certificate *certificate.Keeper // nil without TLS
 
 	closers []func() error
 }
 
-// Serve opens the gateway, runs it until ctx ends, and closes it.
-func Serve(ctx context.Context, cfg Config) error {
-	d, err := New(cfg)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Run(ctx), d.Close())
-}
-
 // New opens what the gateway needs, in the order in which the next part leans on
-// the last, and closes it again when a part fails.
-func New(cfg Config) (_ *Daemon, err error) {
+// the last, and closes it again when a part fails. Such a gateway does not restart
+// itself: see Serve.
+func New(cfg Config) (*Daemon, error) { return begin(cfg, nil) }
+
+func begin(cfg Config, l *life) (_ *Daemon, err error) {
 	if cfg.Getenv == nil {
 		cfg.Getenv = os.Getenv
 	}
-	d := &Daemon{cfg: cfg, startedAt: time.Now()}
+	if cfg.Verify == nil {
+		cfg.Verify = store.Here()
+	}
+	d := &Daemon{cfg: cfg, life: l, startedAt: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if d.settings, err = settings.Load(settings.Source{Path: cfg.ConfigPath, Getenv: cfg.Getenv, Flags: cfg.Flags}); err != nil {
+	if err := store.FinishReplace(cfg.StateDir); err != nil {
+		return nil, err
+	}
+	if err := d.openConfig(); err != nil {
 		return nil, err
 	}
 	if err := d.openState(); err != nil {
+		return nil, err
+	}
+	if err := d.config.begin(d.log); err != nil {
 		return nil, err
 	}
 	if err := d.listen(); err != nil {
@@ -129,11 +141,11 @@ func New(cfg Config) (_ *Daemon, err error) {
 // second gateway touches nothing, then the log and the token.
 func (d *Daemon) openState() (err error) {
 	early := slog.New(slog.NewTextHandler(d.cfg.Stdout, nil)) // the log file is behind the lock
-	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port, Log: early}); err != nil {
+	if d.db, err = store.Open(store.Options{Dir: d.cfg.StateDir, Port: d.settings.Gateway.Port, Log: early, Verify: d.cfg.Verify}); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.db.Close)
-	log, closer, path, err := logfile.New(logfile.Config{Dir: filepath.Join(d.cfg.StateDir, "logs"), Stdout: d.cfg.Stdout, TTY: d.cfg.Terminal, Level: d.cfg.Level})
+	log, closer, path, err := logfile.New(logfile.Config{Dir: filepath.Join(d.cfg.StateDir, "logs"), Stdout: d.cfg.Stdout, TTY: d.cfg.Terminal, Level: &d.level})
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
@@ -217,8 +229,12 @@ func (d *Daemon) build() error {
 	if err != nil {
 		return err
 	}
+	if d.tasks, err = durable.New(durable.Config{DB: d.db, Log: d.log}); err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.tasks.Close)
 	d.runs, err = turn.New(turn.Config{
-		DB: d.db, Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
+		DB: d.db, Tasks: d.tasks, Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
 		ContextTokens: d.settings.Agent.OpenAI.ContextTokens,
 	})
 	if err != nil {
@@ -265,23 +281,31 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.watchSecret(serve) })
 	group.Go(func() error { return d.sessions.Run(serve) })
 	group.Go(func() error { return d.talks.Run(serve) })
+	group.Go(func() error { return d.tasks.Run(serve) })
 	group.Go(func() error { return d.health.Run(serve) })
 	group.Go(func() error { return d.health.RunHeartbeats(serve) })
 	group.Go(func() error { return d.watchStore(serve) })
+	group.Go(func() error { return d.keeper().Run(serve) })
 	group.Go(func() error { return d.keepCertificate(serve) })
+	group.Go(func() error { return d.config.run(serve) })
 	group.Go(func() error {
+		var cause error
 		select {
 		case <-ctx.Done():
 			d.log.Info("stopping")
+			cause = context.Cause(ctx)
+		case <-d.config.restarting:
+			cause = gateway.Restart{Expected: restartExpected}
 		case <-serve.Done(): // a part failed: the others stop too
 		}
 		err := d.runs.Close()
-		stop(context.Cause(ctx))
+		stop(cause)
 		return err
 	})
 
 	d.log.Info("gateway ready", "url", d.URL(), "version", d.cfg.Version, "stateDir", d.cfg.StateDir, "startMs", time.Since(d.startedAt).Milliseconds())
-	if d.cfg.Ready != nil {
+	d.config.ready()
+	if d.cfg.Ready != nil && d.life.first() {
 		d.cfg.Ready(d.URL(), d.tokenFile)
 	}
 	// Last, so that the runs which an earlier life has left delay nobody.

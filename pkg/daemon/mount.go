@@ -12,6 +12,7 @@ import (
 	agentsvc "github.com/coderclaw/gateway/pkg/service/agent"
 	"github.com/coderclaw/gateway/pkg/service/agents"
 	auditsvc "github.com/coderclaw/gateway/pkg/service/audit"
+	"github.com/coderclaw/gateway/pkg/service/backup"
 	"github.com/coderclaw/gateway/pkg/service/chat"
 	"github.com/coderclaw/gateway/pkg/service/device"
 	"github.com/coderclaw/gateway/pkg/service/health"
@@ -75,7 +76,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	})
 	d.health = health.New(health.Config{
 		Log: d.log, Emitter: d.gateway, Versions: versions, Sessions: d.sessions, StorePath: storePath, Workspace: d.workspace(),
-		DefaultAgentID: defaultAgentID, QueuedEvents: d.queuedEvents,
+		DefaultAgentID: defaultAgentID, QueuedEvents: d.queuedEvents, Degraded: d.config.degraded,
 		Model: func() (string, int64) { return known.ID, known.ContextTokens },
 	})
 	agentService, err := agentsvc.New(agentsvc.Config{
@@ -99,6 +100,10 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	if err != nil {
 		return err
 	}
+	configService, err := d.configService()
+	if err != nil {
+		return err
+	}
 	deviceService, err := device.New(device.Config{Guard: devices})
 	if err != nil {
 		return err
@@ -119,7 +124,9 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		agentService,
 		agentsService,
 		auditService,
+		backup.New(d.keeper()),
 		chatService,
+		configService,
 		deviceService,
 		d.health,
 		logs.New(logs.Config{Path: d.logPath}),

@@ -19,7 +19,8 @@ import (
 const secretLook = 400 * time.Millisecond
 
 // watchSecret takes over a new secret when the token file or the config changes,
-// until ctx ends. It looks instead of waiting for the kernel's word, because the state
+// until ctx ends. Of the config it knows what the steward has accepted, which tells of
+// a new secret itself. It looks instead of waiting for the kernel's word, because the state
 // directory is written to with every message and may lie on a network. A file that is
 // written in place is taken when it has stayed the same between two looks; nobody
 // means the half of a secret.
@@ -89,17 +90,14 @@ func (l looks) replaced(then looks) bool {
 // as they are when the secret is the same, when the token file is missing, which is
 // how it looks while somebody moves it, and when what is configured is no secret.
 func (d *Daemon) rotateSecret(ctx context.Context) error {
-	s, err := settings.Load(settings.Source{Path: d.cfg.ConfigPath, Getenv: d.cfg.Getenv, Flags: d.cfg.Flags})
-	if err != nil {
-		return err
-	}
-	auth := s.Gateway.Auth
+	auth := d.config.Settings().Gateway.Auth
 	if protocol.AuthMode(auth.Mode) != d.guard.AuthMode() {
 		return fmt.Errorf("gateway.auth.mode is now %q: restart the gateway to change it from %q", auth.Mode, d.guard.AuthMode())
 	}
 	secret := auth.Password
 	if auth.Mode == settings.AuthToken {
 		if secret = auth.Token; !secret.IsSet() {
+			var err error
 			if secret, err = settings.ReadToken(d.cfg.StateDir, d.log); errors.Is(err, fs.ErrNotExist) {
 				return nil
 			} else if err != nil {

@@ -28,6 +28,10 @@ type peer struct {
 	seen   int
 }
 
+// peerPatience is longer than anything the gateway waits for. In a bubble it passes at
+// once when nothing else happens but ticks.
+const peerPatience = 2 * time.Minute
+
 const upgradeRequest = "GET /any/path HTTP/1.1\r\nHost: localhost:18789\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
 	"Sec-WebSocket-Extensions: permessage-deflate\r\nOrigin: http://somewhere.example\r\n\r\n"
@@ -167,6 +171,9 @@ func (p *peer) text() string {
 		}
 		require.FailNow(p.t, "connection ended", "%+v", e)
 		return ""
+	case <-time.After(peerPatience):
+		require.FailNow(p.t, "no message comes")
+		return ""
 	}
 }
 
@@ -183,7 +190,13 @@ func (p *peer) none() {
 // closed waits for the end and returns how it came. Messages before it are lost.
 func (p *peer) closed() ending {
 	p.t.Helper()
-	return <-p.end
+	select {
+	case e := <-p.end:
+		return e
+	case <-time.After(peerPatience):
+		require.FailNow(p.t, "the connection stays open")
+		return ending{}
+	}
 }
 
 // response returns the next response, skipping events.

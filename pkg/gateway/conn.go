@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -91,17 +90,12 @@ func (c *conn) write() {
 
 // serve takes requests until the input ends.
 func (c *conn) serve() bool {
-	for n := 1; !c.draining.Load(); n++ {
+	for !c.draining.Load() {
 		message, err := c.read()
 		if err != nil {
 			return false
 		}
 		c.handle(message)
-		if n%fairFrames == 0 {
-			// A peer that always has one more message ready would keep its
-			// processor for a whole time slice.
-			runtime.Gosched()
-		}
 		c.out.awaitRoom(readPauseBytes)
 	}
 	return true

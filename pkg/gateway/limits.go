@@ -67,7 +67,11 @@ const (
 	readPauseBytes    = 1 << 20  // queued output at which reading pauses
 	writeChunkBytes   = 256 << 10
 	writeChunkFrames  = 64
-	fairFrames        = 32 // messages handled before others get the processor
+	// A peer that always has more input ready rests for fairPause after fairFrames
+	// frames, of which fairBytes count as one (see transport.rest).
+	fairFrames = 32
+	fairBytes  = 8 << 10
+	fairPause  = time.Millisecond
 )
 
 // withDefaults fills the zero fields and clamps what has a ceiling.

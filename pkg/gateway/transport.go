@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -40,6 +41,8 @@ type transport struct {
 	message   int64  // payload bytes of the current message so far
 	fault     error  // why the stream was stopped, once it was
 	closed    bool   // a close frame has passed
+	begun     int    // frames whose header has passed in the current Read
+	ahead     int    // frames that came while more was waiting, since the last rest
 }
 
 // Reasons to stop the stream of a peer.
@@ -53,8 +56,14 @@ func (t *transport) Read(p []byte) (int, error) {
 	if t.fault != nil {
 		return 0, t.fault
 	}
+	t.rest()
 	n, err := t.receive(p)
-	if ok := t.scan(p[:n], t.limit.Load()); ok < n {
+	t.begun = 0
+	ok := t.scan(p[:n], t.limit.Load())
+	if n == len(p) || n >= fairBytes { // there is more, most likely
+		t.ahead += t.begun + n/fairBytes
+	}
+	if ok < n {
 		// What follows the refused header is for drain to follow.
 		t.early = append(append([]byte(nil), p[ok+1:n]...), t.early...)
 		if ok == 0 {
@@ -63,6 +72,18 @@ func (t *transport) Read(p []byte) (int, error) {
 		return ok, nil
 	}
 	return n, err
+}
+
+// rest lets others have the processor when the peer sends faster than it is served. To
+// yield is not enough: while there is always something to run, the Go scheduler looks
+// for input of other connections every 10 ms only. A peer that waits for its answers,
+// also for some at a time, is never ahead.
+func (t *transport) rest() {
+	if t.ahead < fairFrames {
+		return
+	}
+	t.ahead = 0
+	time.Sleep(fairPause)
 }
 
 // receive reads what was read before, then the socket.
@@ -108,6 +129,7 @@ func (t *transport) begin(limit int64) error {
 	case 127:
 		size = binary.BigEndian.Uint64(t.header[2:])
 	}
+	t.begun++
 	t.skip = size // even of a frame that is refused: see drained
 	if t.header[1]&0x80 == 0 {
 		return errFrameUnmasked

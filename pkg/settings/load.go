@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +26,12 @@ type Source struct {
 	Getenv func(string) string
 	// Flags are what the command line said; they win over everything.
 	Flags Flags
+	// EnvOptional treats a key whose ${VARIABLE} is not set as absent. It is for
+	// programs beside the gateway, whose environment may lack what the gateway's has.
+	EnvOptional bool
+	// base is the config file that relative paths in the text count from, when it is
+	// not Path.
+	base string
 }
 
 // Flags are command line values; nil is a flag that was not given.
@@ -75,30 +83,14 @@ func absolute(path, home string) string {
 }
 
 // Load resolves the settings from flags, environment, file and defaults, in that
-// precedence, and checks them. The error names every problem found with its key,
-// and what to do about it; it never shows a value.
+// precedence, and checks them. The error names every problem found with its key and
+// line, and what to do about it; it never shows a value.
 func Load(src Source) (*Settings, error) {
-	getenv := src.Getenv
-	if getenv == nil {
-		getenv = os.Getenv
-	}
-	raw, err := readFile(src.Path)
+	d, err := Read(src)
 	if err != nil {
 		return nil, err
 	}
-	s, given, problems := parse(raw)
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("config %s: %s", src.Path, strings.Join(problems, "; "))
-	}
-	problems = append(problems, s.applyEnv(getenv, given)...)
-	problems = append(problems, s.applyFlags(src.Flags, given)...)
-	s.resolveBackend(getenv)
-	s.Gateway.TLS.resolvePaths(src.Path, getenv)
-	problems = append(problems, s.check(given)...)
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("settings: %s", strings.Join(problems, "; "))
-	}
-	return s, nil
+	return d.Settings, d.Err()
 }
 
 // readFile returns the config file's bytes; nil when there is none. Only a regular
@@ -122,7 +114,7 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("config %s is not a regular file", path)
 	}
-	raw, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1))
+	raw, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1)) // never nil
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
 	}
@@ -230,6 +222,7 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 		}
 		g.ControlUI.AllowedOrigins[i] = origin
 	}
+	problems = append(problems, s.checkRest()...)
 	if b := s.Agent.Backend; b != BackendBuiltin && b != BackendOpenAI {
 		bad("agent.backend must be %q or %q", BackendBuiltin, BackendOpenAI)
 	}
@@ -246,6 +239,44 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 		bad("agent.openai.contextTokens must be between 0 and %d", contextTokensMax)
 	}
 	return problems
+}
+
+var (
+	reloadModes = []string{ReloadHybrid, ReloadHot, ReloadRestart, ReloadOff}
+	logLevels   = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	seamColor   = regexp.MustCompile(`^#?[0-9A-Fa-f]{6}$`)
+)
+
+// checkRest applies the rules of reload, logging and ui.
+func (s *Settings) checkRest() (problems []string) {
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	r := s.Gateway.Reload
+	if !slices.Contains(reloadModes, r.Mode) {
+		bad("gateway.reload.mode must be one of %s", strings.Join(reloadModes, ", "))
+	}
+	if r.DebounceMs < debounceMsLeast || r.DebounceMs > debounceMsMost {
+		bad("gateway.reload.debounceMs must be between %d and %d", debounceMsLeast, debounceMsMost)
+	}
+	if _, ok := s.Logging.level(); s.Logging.Level != "" && !ok {
+		bad("logging.level must be debug, info, warn or error")
+	}
+	if c := s.UI.SeamColor; c != "" && !seamColor.MatchString(c) {
+		bad("ui.seamColor must be a colour such as #336699")
+	}
+	return problems
+}
+
+// Slog returns the level that is logged; other when none is set.
+func (l Logging) Slog(other slog.Level) slog.Level {
+	if level, ok := l.level(); ok {
+		return level
+	}
+	return other
+}
+
+func (l Logging) level() (slog.Level, bool) {
+	level, ok := logLevels[l.Level]
+	return level, ok
 }
 
 // hostName checks an allowed host and returns it in lower case without a final dot.

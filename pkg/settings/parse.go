@@ -1,187 +1,182 @@
 package settings
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"reflect"
-	"sort"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
-	"github.com/titanous/json5"
+	"github.com/coderclaw/gateway/pkg/internal/json5"
 )
 
-// parse reads a config file over the defaults. given names the keys the file has;
-// problems has one line for each fault found, all of them at once.
-func parse(raw []byte) (s *Settings, given map[string]bool, problems []string) {
-	s, given = Default(), map[string]bool{}
-	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
-	if len(bytes.TrimSpace(raw)) == 0 {
-		return s, given, nil
-	}
-	if !utf8.Valid(raw) {
-		return s, given, []string{"not valid UTF-8"}
-	}
-	if lexDepth(raw) > fileDepthMax {
-		return s, given, []string{fmt.Sprintf("nested deeper than %d levels", fileDepthMax)}
-	}
-	var doc any
-	if err := json5.Unmarshal(raw, &doc); err != nil {
-		return s, given, []string{syntaxProblem(raw, err)}
-	}
-	w := walker{given: given, known: knownKeys(reflect.TypeFor[Settings](), "")}
-	for _, path := range duplicateKeys(raw) {
-		w.bad("%s is given twice", path)
-	}
-	w.fill("", doc, reflect.ValueOf(s).Elem())
-	return s, given, w.problems
-}
-
-// syntaxProblem says where the file stops being JSON5.
-func syntaxProblem(raw []byte, err error) string {
-	var syntax *json5.SyntaxError
-	if !errors.As(err, &syntax) {
-		return "not JSON5: " + err.Error()
-	}
-	before := raw[:min(int(max(syntax.Offset-1, 0)), len(raw))]
-	line := 1 + bytes.Count(before, []byte("\n"))
-	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
-	return fmt.Sprintf("not JSON5 at line %d, column %d: %v", line, column, err)
-}
-
-// walker copies a decoded document into the struct tree.
+// walker copies a document into the struct tree and notes each fault.
 type walker struct {
-	given    map[string]bool
-	known    []string
-	problems []string
+	// given names the keys that the document has.
+	given  map[string]bool
+	known  []string
+	issues []Issue
 }
 
-func (w *walker) bad(format string, args ...any) {
-	w.problems = append(w.problems, fmt.Sprintf(format, args...))
+func newWalker() *walker {
+	return &walker{given: map[string]bool{}, known: knownKeys(reflect.TypeFor[Settings](), "")}
 }
 
-// fill stores v, found at path, in dst. It panics on a field type it does not know,
-// which no file can cause: the test of Schema walks every field.
-func (w *walker) fill(path string, v any, dst reflect.Value) {
-	if dst.Kind() == reflect.Struct && dst.Type() != reflect.TypeFor[Secret]() {
-		w.fillStruct(path, v, dst)
+// bad notes a fault of the value n. The message follows the path, unless it names
+// it.
+func (w *walker) bad(path string, n *json5.Node, format string, args ...any) {
+	w.issues = append(w.issues, Issue{Path: printable(path), Message: fmt.Sprintf(format, args...), File: n.File, Line: n.Line})
+}
+
+// fill stores n, found at path, in dst. It panics on a field type it does not know,
+// which no file can cause: the test of Keys walks every field.
+func (w *walker) fill(path string, n *json5.Node, dst reflect.Value) {
+	if isGroup(dst.Type()) {
+		w.fillStruct(path, n, dst)
 		return
 	}
 	w.given[path] = true
-	switch dst.Interface().(type) {
-	case string:
-		if text, ok := v.(string); ok {
-			dst.SetString(text)
+	if dst.Type() == secretType {
+		if n.Kind == json5.String {
+			dst.Set(reflect.ValueOf(NewSecret(n.Text)))
 			return
 		}
-		w.bad("%s must be a string, not %s", path, kind(v))
-	case Secret:
-		if text, ok := v.(string); ok {
-			dst.Set(reflect.ValueOf(NewSecret(text)))
+		w.bad(path, n, "must be a string, not %s", kind(n))
+		return
+	}
+	switch dst.Kind() {
+	case reflect.String:
+		if n.Kind == json5.String {
+			dst.SetString(n.Text)
 			return
 		}
-		w.bad("%s must be a string, not %s", path, kind(v))
-	case bool:
-		if b, ok := v.(bool); ok {
-			dst.SetBool(b)
+		w.bad(path, n, "must be a string, not %s", kind(n))
+	case reflect.Bool:
+		if n.Kind == json5.Bool {
+			dst.SetBool(n.Bool)
 			return
 		}
-		w.bad("%s must be true or false, not %s", path, kind(v))
-	case int, int64:
+		w.bad(path, n, "must be true or false, not %s", kind(n))
+	case reflect.Int, reflect.Int64:
 		// 2^53 bounds the integers that a float64 holds exactly.
-		if n, ok := v.(float64); ok && n == math.Trunc(n) && math.Abs(n) <= 1<<53 {
-			dst.SetInt(int64(n))
+		if f := n.Number; n.Kind == json5.Number && f == math.Trunc(f) && math.Abs(f) <= 1<<53 {
+			dst.SetInt(int64(f))
 			return
 		}
-		w.bad("%s must be a whole number, not %s", path, kind(v))
-	case float64:
-		if n, ok := v.(float64); ok && !math.IsNaN(n) && !math.IsInf(n, 0) {
-			dst.SetFloat(n)
+		w.bad(path, n, "must be a whole number, not %s", kind(n))
+	case reflect.Float64:
+		if n.Kind == json5.Number && !math.IsInf(n.Number, 0) && !math.IsNaN(n.Number) {
+			dst.SetFloat(n.Number)
 			return
 		}
-		w.bad("%s must be a number, not %s", path, kind(v))
-	case []string:
-		w.fillList(path, v, dst)
+		w.bad(path, n, "must be a number, not %s", kind(n))
+	case reflect.Pointer:
+		value := reflect.New(dst.Type().Elem())
+		w.fill(path, n, value.Elem())
+		dst.Set(value)
+	case reflect.Slice:
+		w.fillList(path, n, dst)
+	case reflect.Map:
+		w.fillRecord(path, n, dst)
 	default:
 		panic("settings: no reader for the type of " + path)
 	}
 }
 
-func (w *walker) fillStruct(path string, v any, dst reflect.Value) {
-	doc, ok := v.(map[string]any)
-	if !ok {
-		name := path
-		if name == "" {
-			name = "the file"
+func (w *walker) fillStruct(path string, n *json5.Node, dst reflect.Value) {
+	if n.Kind != json5.Object {
+		if path == "" {
+			w.bad("the file", n, "must be an object, not %s", kind(n))
+			return
 		}
-		w.bad("%s must be an object, not %s", name, kind(v))
+		w.bad(path, n, "must be an object, not %s", kind(n))
 		return
+	}
+	w.twice(path, n)
+	rest := map[string]*json5.Node{}
+	for _, m := range n.Members {
+		rest[m.Key] = m.Value
 	}
 	for i := range dst.NumField() {
 		key := dst.Type().Field(i).Tag.Get("json")
-		if value, ok := doc[key]; ok {
+		if value, ok := rest[key]; ok {
 			w.fill(join(path, key), value, dst.Field(i))
-			delete(doc, key)
+			delete(rest, key)
 		}
 	}
-	unknown := make([]string, 0, len(doc))
-	for key := range doc {
-		unknown = append(unknown, key)
-	}
-	sort.Strings(unknown)
-	for _, key := range unknown {
-		full := join(path, key)
+	for _, m := range n.Members {
+		if rest[m.Key] == nil {
+			continue
+		}
+		full := join(path, m.Key)
 		hint := ""
 		if near := nearest(full, w.known); near != "" {
 			hint = " (did you mean " + near + "?)"
 		}
-		w.bad("unknown key %s%s", printable(full), hint)
+		w.bad(full, m.Value, "unknown key %s%s", printable(full), hint)
 	}
 }
 
-func (w *walker) fillList(path string, v any, dst reflect.Value) {
-	list, ok := v.([]any)
-	if !ok {
-		w.bad("%s must be a list of strings, not %s", path, kind(v))
-		return
+// twice notes the keys that an object has more than once.
+func (w *walker) twice(path string, n *json5.Node) {
+	for _, key := range n.Twice {
+		w.bad(join(path, key), n, "is given twice")
 	}
-	if len(list) > listEntriesMax {
-		w.bad("%s has more than %d entries", path, listEntriesMax)
-		return
-	}
-	out := make([]string, 0, len(list))
-	for i, item := range list {
-		text, ok := item.(string)
-		if !ok {
-			w.bad("%s[%d] must be a string, not %s", path, i, kind(item))
-			continue
-		}
-		out = append(out, text)
-	}
-	dst.Set(reflect.ValueOf(out))
 }
 
-// kind names a decoded value's type without showing the value.
-func kind(v any) string {
-	switch n := v.(type) {
-	case nil:
+func (w *walker) fillList(path string, n *json5.Node, dst reflect.Value) {
+	if n.Kind != json5.Array {
+		w.bad(path, n, "must be a %s, not %s", typeName(dst.Type()), kind(n))
+		return
+	}
+	if len(n.Items) > listEntriesMax {
+		w.bad(path, n, "has more than %d entries", listEntriesMax)
+		return
+	}
+	out := reflect.MakeSlice(dst.Type(), len(n.Items), len(n.Items))
+	for i, item := range n.Items {
+		w.fill(fmt.Sprintf("%s[%d]", path, i), item, out.Index(i))
+	}
+	dst.Set(out)
+}
+
+func (w *walker) fillRecord(path string, n *json5.Node, dst reflect.Value) {
+	if n.Kind != json5.Object {
+		w.bad(path, n, "must be an object, not %s", kind(n))
+		return
+	}
+	w.twice(path, n)
+	if len(n.Members) > listEntriesMax {
+		w.bad(path, n, "has more than %d entries", listEntriesMax)
+		return
+	}
+	out := reflect.MakeMap(dst.Type())
+	for _, m := range n.Members {
+		value := reflect.New(dst.Type().Elem()).Elem()
+		w.fill(join(path, m.Key), m.Value, value)
+		out.SetMapIndex(reflect.ValueOf(m.Key), value)
+	}
+	dst.Set(out)
+}
+
+// kind names a value's type without showing the value.
+func kind(n *json5.Node) string {
+	switch n.Kind {
+	case json5.Null:
 		return "null"
-	case string:
+	case json5.String:
 		return "a string"
-	case bool:
+	case json5.Bool:
 		return "true or false"
-	case float64:
-		if n == math.Trunc(n) && !math.IsInf(n, 0) {
+	case json5.Number:
+		if n.Number == math.Trunc(n.Number) && !math.IsInf(n.Number, 0) {
 			return "a whole number"
 		}
 		return "a number"
-	case []any:
+	case json5.Array:
 		return "a list"
-	default:
-		return "an object"
 	}
+	return "an object"
 }
 
 func join(path, key string) string {
@@ -212,7 +207,7 @@ func knownKeys(t reflect.Type, path string) []string {
 		f := t.Field(i)
 		full := join(path, f.Tag.Get("json"))
 		keys = append(keys, full)
-		if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[Secret]() {
+		if isGroup(f.Type) {
 			keys = append(keys, knownKeys(f.Type, full)...)
 		}
 	}
@@ -224,7 +219,7 @@ func knownKeys(t reflect.Type, path string) []string {
 func nearest(path string, known []string) string {
 	best, bestScore := "", math.MaxInt
 	word := lastWord(path)
-	if len(word) > 64 || len(path) > 256 {
+	if len(word) > 64 || len(path) > 256 || slices.Contains(known, path) {
 		return ""
 	}
 	for _, candidate := range known {

@@ -1,10 +1,8 @@
 package settings
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/titanous/json5"
+	"github.com/coderclaw/gateway/pkg/internal/json5"
 )
 
 // ErrNotLiteral says that a config file does not hold a secret as plain text of its
@@ -51,18 +49,15 @@ func ReplaceSecret(path, key string, secret Secret) error {
 	if err != nil {
 		return err
 	}
-	start, end, ok := findText(raw, key)
-	if !ok || strings.Contains(string(raw[start:end]), "${") {
-		return fmt.Errorf("%s %w %s", key, ErrNotLiteral, path)
-	}
-	quoted, err := json.Marshal(secret.Reveal())
+	root, err := json5.Parse(raw, fileDepthMax)
 	if err != nil {
-		return err
-	}
-	next := append(append(append([]byte{}, raw[:start]...), quoted...), raw[end:]...)
-	if got, ok := textAt(next, key); !ok || got != secret.Reveal() {
 		return fmt.Errorf("%s %w %s", key, ErrNotLiteral, path)
 	}
+	old := lookUp(root, key)
+	if old == nil || old.Kind != json5.String || strings.Contains(old.Text, "${") || hasTwice(root) {
+		return fmt.Errorf("%s %w %s", key, ErrNotLiteral, path)
+	}
+	next := json5.Apply(raw, []json5.Edit{{Start: old.Start, End: old.End, Text: json5.Quote(secret.Reveal())}})
 	// The file that a link names is the one to change.
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return fmt.Errorf("write config: %w", err)
@@ -75,65 +70,6 @@ func ReplaceSecret(path, key string, secret Secret) error {
 		return fmt.Errorf("write config: %w", err)
 	}
 	return nil
-}
-
-// findText returns where the quoted text at a full path stands, quotes included.
-func findText(raw []byte, key string) (start, end int, ok bool) {
-	type level struct {
-		path, key string
-		list      bool
-	}
-	stack := []level{{}}
-	l := lexer{raw: raw}
-	var last []byte
-	value := false // a colon has come, so that the next text is a value
-	for {
-		t, more := l.next()
-		if !more {
-			return start, end, ok
-		}
-		top := &stack[len(stack)-1]
-		switch t.mark {
-		case 0:
-			last = t.text
-			if value && !top.list && join(top.path, top.key) == key && (t.text[0] == '"' || t.text[0] == '\'') {
-				start, end, ok = l.at-len(t.text), l.at, true
-			}
-			value = false
-		case ':':
-			top.key, value = keyText(last), true
-		case ',':
-			value = false
-		case '{', '[':
-			path := top.path
-			if len(stack) > 1 {
-				path = join(top.path, top.key)
-			}
-			stack, value = append(stack, level{path: path, list: t.mark == '['}), false
-		case '}', ']':
-			if len(stack) > 1 {
-				stack = stack[:len(stack)-1]
-			}
-			value = false
-		}
-	}
-}
-
-// textAt returns the text at a full path of a JSON5 document.
-func textAt(raw []byte, key string) (string, bool) {
-	var doc any
-	if err := json5.Unmarshal(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")), &doc); err != nil {
-		return "", false
-	}
-	for part := range strings.SplitSeq(key, ".") {
-		object, ok := doc.(map[string]any)
-		if !ok {
-			return "", false
-		}
-		doc = object[part]
-	}
-	text, ok := doc.(string)
-	return text, ok
 }
 
 // replaceFile writes a file under a name of its own beside path and renames it.

@@ -1,13 +1,19 @@
 // Package settings reads coderclaw.json and says how the gateway shall run.
 //
-// The file is JSON5. A value comes from the first of these that has it: a command
+// The file is JSON5, may include others ($include) and refer to the environment
+// (${NAME}). A value comes from the first of these that has it: a command
 // line flag, the environment, the file, the default. The struct tree below is the
 // only list of keys: the reader walks it, Schema reflects it, and a key that is
 // not in it is refused with its full path, because a misspelt security setting
 // that is silently ignored is worse than a gateway that does not start.
 //
-// The package writes one file only, the generated token of a gateway that was
-// given no secret (token.go): there is no way to run without one. It decides
+// The tags of a field say what else there is to know of its key: reload, what it
+// takes for a change to take effect (see Class; without the tag, what the group
+// says), env, the variable that overrides it, example, and advanced.
+//
+// It writes the file and its backups (write.go), what is needed to come back from a
+// bad one (lastgood.go, probation.go), and the generated token of a gateway that
+// was given no secret (token.go): there is no way to run without one. It decides
 // nothing about peers; that is package identity's. Values of the file never appear
 // in an error text, since any of them may be a secret in the wrong place.
 //
@@ -43,6 +49,16 @@ const (
 	AuthPassword     = "password"
 	AuthTrustedProxy = "trusted-proxy"
 
+	// The words of gateway.reload.mode.
+	ReloadHybrid  = "hybrid"
+	ReloadHot     = "hot"
+	ReloadRestart = "restart"
+	ReloadOff     = "off"
+
+	DefaultDebounceMs = 300
+	debounceMsLeast   = 50
+	debounceMsMost    = 60_000
+
 	DefaultAttemptsMax = 10
 	DefaultWindowMs    = 60_000
 	DefaultLockoutMs   = 300_000
@@ -53,22 +69,26 @@ const (
 
 // Settings is the whole of coderclaw.json, resolved.
 type Settings struct {
-	Gateway Gateway `json:"gateway" jsonschema_description:"How the gateway listens and whom it lets in."`
-	Agent   Agent   `json:"agent" jsonschema_description:"Which model answers."`
+	Gateway Gateway `json:"gateway" reload:"restart" jsonschema_description:"How the gateway listens and whom it lets in."`
+	Agent   Agent   `json:"agent" reload:"restart" jsonschema_description:"Which model answers."`
+	Logging Logging `json:"logging" reload:"hot" jsonschema_description:"What is logged."`
+	UI      UI      `json:"ui" reload:"none" jsonschema_description:"How clients look."`
+	Meta    Meta    `json:"meta" reload:"none" advanced:"true" jsonschema_description:"Notes of the programs that write this file."`
 }
 
 // Gateway is the part of the settings that the server itself obeys.
 type Gateway struct {
-	Port             int         `json:"port" jsonschema:"minimum=0,maximum=65535,default=18789" jsonschema_description:"TCP port of HTTP and WebSocket; 0 takes a free one."`
+	Port             int         `json:"port" env:"CODERCLAW_GATEWAY_PORT" jsonschema:"minimum=0,maximum=65535,default=18789" jsonschema_description:"TCP port of HTTP and WebSocket; 0 takes a free one."`
 	Bind             string      `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs gateway.tls.enabled, a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
 	Auth             Auth        `json:"auth" jsonschema_description:"How clients prove that they may connect."`
-	TrustedProxies   []string    `json:"trustedProxies" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
-	ProxySecret      ProxySecret `json:"proxySecret" jsonschema_description:"What a proxy on this host sends to be told from every other program here. Without it, whatever runs on this host may speak for a loopback address in gateway.trustedProxies."`
-	AllowedHosts     []string    `json:"allowedHosts" jsonschema_description:"Host names, without port, by which clients may address this gateway besides IP addresses, localhost and the machine's own name."`
+	TrustedProxies   []string    `json:"trustedProxies" example:"[\"10.0.0.2\"]" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
+	AllowedHosts     []string    `json:"allowedHosts" example:"[\"gateway.example.com\"]" jsonschema_description:"Host names, without port, by which clients may address this gateway besides IP addresses, localhost and the machine's own name."`
 	ControlUI        ControlUI   `json:"controlUi" jsonschema_description:"Browser access."`
+	ProxySecret      ProxySecret `json:"proxySecret" jsonschema_description:"What a proxy on this host sends to be told from every other program here. Without it, whatever runs on this host may speak for a loopback address in gateway.trustedProxies."`
 	Tailscale        Tailscale   `json:"tailscale" jsonschema_description:"The tailscaled of this host, if there is one. It says which tailnet addresses and which MagicDNS name are this host: they count as local and as allowed names."`
 	TLS              TLS         `json:"tls" jsonschema_description:"Encryption in transit."`
-	Remote           Remote      `json:"remote" jsonschema_description:"What the commands of this machine know of a gateway on another one."`
+	Remote           Remote      `json:"remote" reload:"none" jsonschema_description:"What the commands of this machine know of a gateway on another one."`
+	Reload           Reload      `json:"reload" reload:"hot" jsonschema_description:"What happens when this file changes while the gateway runs."`
 	MaxBufferedBytes int         `json:"maxBufferedBytes" jsonschema:"minimum=65536,maximum=52428800,default=16777216" jsonschema_description:"Bytes that may wait for one slow client before it is disconnected."`
 }
 
@@ -76,8 +96,8 @@ type Gateway struct {
 // an unset Token makes the gateway generate one (see Token).
 type Auth struct {
 	Mode                 string       `json:"mode" jsonschema:"enum=token,enum=password,enum=trusted-proxy" jsonschema_description:"What proves that a client may connect. When unset: password if one is set, else token. CODERCLAW_GATEWAY_TOKEN and CODERCLAW_GATEWAY_PASSWORD override the secrets below."`
-	Token                Secret       `json:"token" jsonschema:"minLength=1" jsonschema_description:"The shared secret. When unset, one is generated into gateway.token in the state directory."`
-	Password             Secret       `json:"password" jsonschema:"minLength=1" jsonschema_description:"The shared secret of mode password."`
+	Token                Secret       `json:"token" reload:"hot" env:"CODERCLAW_GATEWAY_TOKEN" example:"${GATEWAY_TOKEN}" jsonschema:"minLength=1" jsonschema_description:"The shared secret. When unset, one is generated into gateway.token in the state directory."`
+	Password             Secret       `json:"password" reload:"hot" env:"CODERCLAW_GATEWAY_PASSWORD" example:"${GATEWAY_PASSWORD}" jsonschema:"minLength=1" jsonschema_description:"The shared secret of mode password."`
 	TrustedProxy         TrustedProxy `json:"trustedProxy" jsonschema_description:"Mode trusted-proxy: a reverse proxy in gateway.trustedProxies signs people in. Costs: every program that can send from such an address, this host's own programs included when it is a loopback address and gateway.proxySecret is not set, can name any user."`
 	RateLimit            RateLimit    `json:"rateLimit" jsonschema_description:"How many wrong secrets one address may send. A paired device that signs is counted apart from its address."`
 	AllowTailscale       bool         `json:"allowTailscale" jsonschema:"default=false" jsonschema_description:"Let people in whom Tailscale Serve has signed in on this host, if tailscaled knows their address under the same login. Their devices still have to be approved. Costs: programs of tailscaled's user (root), and on other systems than Linux every program on this host, can send what Serve sends, and so name any user of the tailnet."`
@@ -86,9 +106,9 @@ type Auth struct {
 
 // TrustedProxy is how a proxy tells whom it has signed in.
 type TrustedProxy struct {
-	UserHeader      string   `json:"userHeader" jsonschema_description:"The header with the user's name, such as X-Forwarded-User. The proxy must remove it from what it receives."`
-	RequiredHeaders []string `json:"requiredHeaders" jsonschema_description:"Headers that must all be there and not empty."`
-	AllowUsers      []string `json:"allowUsers" jsonschema_description:"Users who may connect; empty lets everybody whom the proxy has signed in."`
+	UserHeader      string   `json:"userHeader" example:"X-Forwarded-User" jsonschema_description:"The header with the user's name, such as X-Forwarded-User. The proxy must remove it from what it receives."`
+	RequiredHeaders []string `json:"requiredHeaders" example:"[\"X-Forwarded-Proto\"]" jsonschema_description:"Headers that must all be there and not empty."`
+	AllowUsers      []string `json:"allowUsers" example:"[\"me@example.com\"]" jsonschema_description:"Users who may connect; empty lets everybody whom the proxy has signed in."`
 }
 
 // ProxySecret is how a proxy on this host proves that it is the one. A loopback address
@@ -96,8 +116,8 @@ type TrustedProxy struct {
 // comes from there without it is an ordinary connection that is never local.
 type ProxySecret struct {
 	Header string `json:"header" jsonschema:"default=X-Coderclaw-Proxy-Secret" jsonschema_description:"The header that carries the secret. The proxy must overwrite what it receives under this name."`
-	Secret Secret `json:"secret" jsonschema:"minLength=16" jsonschema_description:"The secret; another one than the gateway's. CODERCLAW_PROXY_SECRET overrides it."`
-	File   string `json:"file" jsonschema_description:"A file that holds the secret instead."`
+	Secret Secret `json:"secret" env:"CODERCLAW_PROXY_SECRET" example:"${PROXY_SECRET}" jsonschema:"minLength=16" jsonschema_description:"The secret; another one than the gateway's. CODERCLAW_PROXY_SECRET overrides it."`
+	File   string `json:"file" example:"/run/secrets/proxy" jsonschema_description:"A file that holds the secret instead."`
 }
 
 // RateLimit bounds the guessing of secrets.
@@ -109,12 +129,34 @@ type RateLimit struct {
 
 // ControlUI is what browsers may do.
 type ControlUI struct {
-	AllowedOrigins []string `json:"allowedOrigins" jsonschema_description:"Origins (scheme://host or scheme://host:port) whose pages may connect, besides the gateway's own."`
+	AllowedOrigins []string `json:"allowedOrigins" example:"[\"https://ui.example.com\"]" jsonschema_description:"Origins (scheme://host or scheme://host:port) whose pages may connect, besides the gateway's own."`
+}
+
+// Reload is what happens when the file changes.
+type Reload struct {
+	Mode       string `json:"mode" jsonschema:"enum=hybrid,enum=hot,enum=restart,enum=off,default=hybrid" jsonschema_description:"hybrid applies what it can and restarts in place for the rest; hot never restarts by itself and says what waits for a restart; restart restarts for every change that is not read anew anyway; off takes up nothing until the next start."`
+	DebounceMs int64  `json:"debounceMs" jsonschema:"minimum=50,maximum=60000,default=300" jsonschema_description:"How long the file must stay as it is, in milliseconds, before it is read again."`
+}
+
+// Logging is what is logged.
+type Logging struct {
+	Level string `json:"level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error" jsonschema_description:"Least severe level that is logged: debug, info, warn or error. When unset: info; coderclaw gateway --verbose makes it debug."`
+}
+
+// UI is how clients look.
+type UI struct {
+	SeamColor string `json:"seamColor" example:"#336699" jsonschema_description:"Accent colour of the clients, as #RRGGBB. The gateway itself has no use for it."`
+}
+
+// Meta is what programs note in the file.
+type Meta struct {
+	LastTouchedVersion string `json:"lastTouchedVersion" example:"1.2.0" jsonschema_description:"Version of the program that last wrote this file."`
+	LastTouchedAt      string `json:"lastTouchedAt" example:"2026-11-22T10:50:40.247Z" jsonschema_description:"When that was. The gateway has no use for it."`
 }
 
 // Tailscale is where tailscaled answers.
 type Tailscale struct {
-	Socket string `json:"socket" jsonschema_description:"Path of tailscaled's socket. When unset: where it is on this system (/var/run/tailscale/tailscaled.sock on Linux). A path that does not exist means that there is no tailnet."`
+	Socket string `json:"socket" example:"/var/run/tailscale/tailscaled.sock" jsonschema_description:"Path of tailscaled's socket. When unset: where it is on this system (/var/run/tailscale/tailscaled.sock on Linux). A path that does not exist means that there is no tailnet."`
 }
 
 // TLS is encryption in transit.
@@ -139,11 +181,11 @@ type Agent struct {
 
 // OpenAI is where an OpenAI-compatible server listens and what to ask of it.
 type OpenAI struct {
-	BaseURL       string   `json:"baseUrl" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
-	APIKey        Secret   `json:"apiKey" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
-	Model         string   `json:"model" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
-	Fallbacks     []string `json:"fallbacks" jsonschema_description:"Models to ask, in this order, when the model fails before it has said anything. An agent may have its own (agents.update)."`
-	ContextTokens int64    `json:"contextTokens" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
+	BaseURL       string   `json:"baseUrl" env:"OPENAI_BASE_URL" example:"http://127.0.0.1:11434/v1" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
+	APIKey        Secret   `json:"apiKey" env:"OPENAI_API_KEY" example:"${MODEL_API_KEY}" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
+	Model         string   `json:"model" env:"OPENAI_MODEL" example:"llama3.2" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
+	Fallbacks     []string `json:"fallbacks" example:"[\"llama3.1\"]" jsonschema_description:"Models to ask, in this order, when the model fails before it has said anything. An agent may have its own (agents.update)."`
+	ContextTokens int64    `json:"contextTokens" example:"32768" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
 	Cost          Cost     `json:"cost" jsonschema_description:"What the model costs, for usage.cost. Without it, its tokens are counted and their cost is flagged as missing."`
 }
 
@@ -161,8 +203,9 @@ func Default() *Settings {
 		Gateway: Gateway{
 			ProxySecret: ProxySecret{Header: DefaultProxySecretHeader},
 			Port:        DefaultPort, Bind: DefaultBind, MaxBufferedBytes: DefaultMaxBufferedBytes,
-			Auth: Auth{RateLimit: RateLimit{MaxAttempts: DefaultAttemptsMax, WindowMs: DefaultWindowMs, LockoutMs: DefaultLockoutMs}},
-			TLS:  TLS{AutoGenerate: true},
+			Auth:   Auth{RateLimit: RateLimit{MaxAttempts: DefaultAttemptsMax, WindowMs: DefaultWindowMs, LockoutMs: DefaultLockoutMs}},
+			Reload: Reload{Mode: ReloadHybrid, DebounceMs: DefaultDebounceMs},
+			TLS:    TLS{AutoGenerate: true},
 		},
 	}
 }

@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/coderclaw/gateway/pkg/internal/json5"
 )
 
 func noEnv(string) string { return "" }
@@ -62,8 +65,9 @@ func TestLoadReadsEveryKey(t *testing.T) {
     controlUi: { allowedOrigins: ["HTTPS://UI.example.com:8443"] },
     proxySecret: { header: "X-Proof", secret: "0123456789abcdef", file: "" }, tailscale: { socket: "/run/tailscaled.sock" },
     tls: { enabled: true, autoGenerate: false, certPath: "cert.pem", keyPath: "/etc/key.pem", allowPlaintextLan: true },
-    remote: { tlsFingerprint: "AB:CD" }, maxBufferedBytes: 52428800,
+    remote: { tlsFingerprint: "AB:CD" }, maxBufferedBytes: 52428800, reload: {mode: "hot", debounceMs: 50},
   },
+  logging: {level: "warn"}, ui: {seamColor: "#112233"}, meta: {lastTouchedVersion: "1", lastTouchedAt: "2026-11-22"},
   /* the model */
   agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", fallbacks: ["n"], contextTokens: 8192,
     cost: { input: 2.5, output: 10, cacheRead: 0.25, cacheWrite: 3 } } },
@@ -83,8 +87,9 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			ProxySecret:    ProxySecret{Header: "X-Proof", Secret: NewSecret("0123456789abcdef")},
 			Tailscale:      Tailscale{Socket: "/run/tailscaled.sock"},
 			TLS:            TLS{Enabled: true, CertPath: filepath.Join(filepath.Dir(path), "cert.pem"), KeyPath: "/etc/key.pem", AllowPlaintextLan: true},
-			Remote:         Remote{TLSFingerprint: "AB:CD"}, MaxBufferedBytes: 52428800,
+			Remote:         Remote{TLSFingerprint: "AB:CD"}, MaxBufferedBytes: 52428800, Reload: Reload{Mode: "hot", DebounceMs: 50},
 		},
+		Logging: Logging{Level: "warn"}, UI: UI{SeamColor: "#112233"}, Meta: Meta{LastTouchedVersion: "1", LastTouchedAt: "2026-11-22"},
 		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
 			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", Fallbacks: []string{"n"}, ContextTokens: 8192,
 			Cost: Cost{Input: 2.5, Output: 10, CacheRead: 0.25, CacheWrite: 3},
@@ -181,7 +186,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"unknown key one level off", `{gateway:{token:"x"}}`, "unknown key gateway.token (did you mean gateway.auth.token?)"},
 		{"unknown key in another case", `{Gateway:{}}`, "unknown key Gateway (did you mean gateway?)"},
 		{"unknown key far from all", `{gateway:{tls:{zebra:1}}}`, "unknown key gateway.tls.zebra"},
-		{"all faults at once", `{x9:1,gateway:{port:"1"}}`, "gateway.port must be a whole number, not a string; unknown key x9"},
+		{"all faults at once", "{x9:1,\n gateway:{port:'1'}}", "line 2: gateway.port must be a whole number, not a string; line 1: unknown key x9"},
+		{"the line of a check", "{gateway:{\n bind:'x'}}", "line 2: gateway.bind must be"},
 		{"fraction", `{gateway:{port:1.5}}`, "gateway.port must be a whole number, not a number"},
 		{"infinity", `{gateway:{port:Infinity}}`, "gateway.port must be a whole number, not a number"},
 		{"null", `{gateway:{auth:{token:null}}}`, "gateway.auth.token must be a string, not null"},
@@ -417,7 +423,8 @@ func TestSchema(t *testing.T) {
 		"gateway.tailscale", "gateway.tailscale.socket", "gateway.auth.allowTailscale", "gateway.allowedHosts", "gateway.controlUi", "gateway.controlUi.allowedOrigins", "gateway.tls", "gateway.tls.allowPlaintextLan",
 		"gateway.tls.enabled", "gateway.tls.autoGenerate", "gateway.tls.certPath", "gateway.tls.keyPath", "gateway.remote", "gateway.remote.tlsFingerprint",
 		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
-		"agent.openai.model", "agent.openai.fallbacks", "agent.openai.contextTokens",
+		"agent.openai.model", "agent.openai.fallbacks", "agent.openai.contextTokens", "gateway.reload", "gateway.reload.mode", "gateway.reload.debounceMs",
+		"logging", "logging.level", "ui", "ui.seamColor", "meta", "meta.lastTouchedVersion", "meta.lastTouchedAt",
 		"agent.openai.cost", "agent.openai.cost.input", "agent.openai.cost.output", "agent.openai.cost.cacheRead", "agent.openai.cost.cacheWrite",
 	}, keys)
 	token := doc["properties"].(map[string]any)["gateway"].(map[string]any)["properties"].(map[string]any)["auth"].(map[string]any)["properties"].(map[string]any)["token"].(map[string]any)
@@ -425,18 +432,32 @@ func TestSchema(t *testing.T) {
 	require.Equal(t, true, token["writeOnly"])
 }
 
-func FuzzParse(f *testing.F) {
+// FuzzCompile: no text breaks the reader, and no view of it shows what stands under
+// a secret's key or under one that nobody knows.
+func FuzzCompile(f *testing.F) {
 	for _, seed := range []string{
 		`{gateway:{port:1,auth:{token:"x"}}}`, `{/*/**/a:1,'a':[{b:1,b:2}]}`, `{a:"\`, `[[[`, `{"\u0061":+Infinity}`, "//", `{a:-}`, `{a:0x}`, `{gateway:{allowedHosts:[1,]}}`,
+		`{$include:["x",2]}`, `{gateway:{bind:"${A}$${B}"},$include:"../x"}`,
 	} {
-		f.Add([]byte(seed))
+		f.Add([]byte(seed), "hunter2-hunter2")
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		s, given, problems := parse(raw)
-		duplicateKeys(raw)
-		if len(problems) == 0 {
-			s.resolveBackend(noEnv)
-			s.check(given)
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, raw []byte, secret string) {
+		src := Source{Path: filepath.Join(dir, configFileName), Getenv: noEnv}
+		d := Compile(src, raw)
+		require.Equal(t, len(d.Issues) == 0, d.Settings != nil)
+		d.View()
+		if len(secret) < 6 || CheckToken(NewSecret(secret)) != nil || strings.ContainsAny(secret, "$\"\\<>&") || !utf8.ValidString(secret) || strings.Contains(Redacted, secret) {
+			return
+		}
+		with, err := Set(raw, []string{"gateway", "auth", "token"}, []byte(json5.Quote(secret)))
+		if err != nil || strings.Contains(string(raw), secret) {
+			return
+		}
+		d = Compile(src, with)
+		v := d.View()
+		for _, text := range [][]byte{v.Raw, v.Parsed, v.Resolved, v.Config, []byte(fmt.Sprint(d.Err()))} {
+			require.NotContains(t, string(text), secret)
 		}
 	})
 }

@@ -54,11 +54,34 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("state directory %s is in use by %s: stop that one, or choose another directory with CODERCLAW_STATE_DIR", e.Dir, who)
 }
 
+// closed is what the lock file says of the database once it was closed in order.
+// It is kept here and not in the database, because whoever starts must know it
+// before they dare to open that.
+type closed struct {
+	Bytes int64 `json:"bytes"`
+	// Modified is the file's time of last change in nanoseconds since 1970.
+	Modified int64 `json:"modifiedNs"`
+}
+
+// closedAs describes the database file as it lies there.
+func closedAs(info fs.FileInfo) closed {
+	return closed{Bytes: info.Size(), Modified: info.ModTime().UnixNano()}
+}
+
+// lockNote is the whole content of the lock file.
+type lockNote struct {
+	Owner
+	// Closed is absent while the owner runs, and after it was killed.
+	Closed *closed `json:"closed,omitempty"`
+}
+
 // lockFile is the flocked gateway.lock.
 type lockFile struct {
 	path    string
 	started time.Time
 	info    fs.FileInfo
+	// before is what the last owner left.
+	before lockNote
 
 	mu   sync.Mutex // guards file and its content
 	file *os.File   // nil after release
@@ -71,7 +94,9 @@ func acquire(path string, port int) (*lockFile, error) {
 	for {
 		l, err := tryLock(path)
 		if err == nil {
-			if err := l.write(port); err != nil {
+			l.before = readNote(path)
+			// Synced, or a power cut could bring the last owner's note back.
+			if err := errors.Join(l.write(port), l.file.Sync()); err != nil {
 				return nil, errors.Join(err, l.release())
 			}
 			return l, nil
@@ -108,10 +133,21 @@ func tryLock(path string) (*lockFile, error) {
 	return l, nil
 }
 
-// write puts the owner into the lock file, in place: a rename would move the
-// lock to a file that nobody sees.
-func (l *lockFile) write(port int) error {
-	b, err := json.Marshal(Owner{PID: os.Getpid(), Port: port, StartedAt: l.started.UTC().Round(0)})
+// write puts the owner into the lock file.
+func (l *lockFile) write(port int) error { return l.put(port, nil) }
+
+// close notes that the database was closed in order, as it lies there now.
+func (l *lockFile) close(c closed) error {
+	if err := l.put(0, &c); err != nil {
+		return err
+	}
+	return l.file.Sync()
+}
+
+// put writes the note in place: a rename would move the lock to a file that nobody
+// sees.
+func (l *lockFile) put(port int, c *closed) error {
+	b, err := json.Marshal(lockNote{Owner: Owner{PID: os.Getpid(), Port: port, StartedAt: l.started.UTC().Round(0)}, Closed: c})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", l.path, err)
 	}
@@ -144,17 +180,44 @@ func (l *lockFile) release() error {
 	return err
 }
 
-// readOwner reads the lock file's content. What cannot be read stays zero.
-func readOwner(path string) Owner {
-	var o Owner
+// readOwner reads who the lock file names. What cannot be read stays zero.
+func readOwner(path string) Owner { return readNote(path).Owner }
+
+// readNote reads the lock file's content. What cannot be read stays zero.
+func readNote(path string) lockNote {
 	f, err := os.Open(path)
 	if err != nil {
-		return o
+		return lockNote{}
 	}
 	defer f.Close()
+	var n lockNote
 	b, err := io.ReadAll(io.LimitReader(f, ownerBytesMax))
-	if err != nil || json.Unmarshal(b, &o) != nil {
-		return Owner{}
+	if err != nil || json.Unmarshal(b, &n) != nil {
+		return lockNote{}
 	}
-	return o
+	return n
 }
+
+// released reports whether release was called.
+func (l *lockFile) released() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.file == nil
+}
+
+// Lock holds a state directory without opening its database, for whoever replaces
+// files in it.
+type Lock struct{ file *lockFile }
+
+// LockDir takes the lock of a state directory, which must exist, as Open does: another
+// owner is told as a *LockedError.
+func LockDir(dir string) (*Lock, error) {
+	l, err := acquire(filepath.Join(dir, LockName), 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Lock{l}, nil
+}
+
+// Release lets the directory go. Whoever opens the database next checks it first.
+func (l *Lock) Release() error { return l.file.release() }

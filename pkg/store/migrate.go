@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -27,7 +28,11 @@ type migration struct {
 // migrations lists the product's steps, oldest first. The schema version of a
 // file is one more than the number of steps it has seen. Entries are appended,
 // never edited: files in the field have seen them.
-func migrations() []migration { return []migration{} }
+func migrations() []migration {
+	return []migration{
+		{name: "runs become tasks", apply: runsToTasks},
+	}
+}
 
 // NewerError says that the database was written by a newer build.
 type NewerError struct {
@@ -56,8 +61,9 @@ func snapshotPath(path string, version int) string {
 }
 
 // migrate brings the file to the newest version, one transaction and one snapshot
-// per step, so that a crash leaves it at a version with its snapshot beside it.
-func (d *DB) migrate(steps []migration) error {
+// per step, so that a crash leaves it at a version with its snapshot beside it. A
+// snapshot that fails its check ends it: there would be no way back.
+func (d *DB) migrate(steps []migration, verify Verify) error {
 	known := len(steps) + 1
 	version, err := d.version()
 	if err != nil {
@@ -74,6 +80,14 @@ func (d *DB) migrate(steps []migration) error {
 		snapshot := snapshotPath(d.path, version+1)
 		if err := d.Backup(snapshot); err != nil {
 			return fmt.Errorf("snapshot before migration %q: %w", step.name, err)
+		}
+		if verify != nil {
+			r, err := verify(context.Background(), snapshot)
+			if err != nil {
+				d.log.Warn("snapshot before migration not checked", "snapshot", snapshot, "err", err)
+			} else if !r.Sound() {
+				return fmt.Errorf("snapshot before migration %q: %w", step.name, &UnsoundError{r})
+			}
 		}
 		err := d.bolt.Update(func(tx *bolt.Tx) error {
 			if err := step.apply(tx); err != nil {
@@ -125,3 +139,6 @@ func putVersion(tx *bolt.Tx, version int) error {
 	}
 	return meta.Put(metaVersion, fmt.Append(nil, version))
 }
+
+// SchemaVersion returns the newest schema version that this build reads.
+func SchemaVersion() int { return len(migrations()) + 1 }

@@ -65,6 +65,9 @@ type Options struct {
 	Port int
 	// Log receives warnings about the file; nil discards them.
 	Log *slog.Logger
+	// Verify checks a file that was not closed in order, before it is opened: see
+	// Child. nil opens it unchecked.
+	Verify Verify
 
 	// migrations replaces the product's list in tests.
 	migrations []migration
@@ -123,10 +126,15 @@ func Open(o Options) (_ *DB, err error) {
 			d.release()
 		}
 	}()
-	if err := d.openBolt(); err != nil {
+	if replacing(o.Dir) {
+		if err := finishReplace(o.Dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.openChecked(o.Verify); err != nil {
 		return nil, err
 	}
-	if err := d.migrate(o.migrations); err != nil {
+	if err := d.migrate(o.migrations, o.Verify); err != nil {
 		return nil, err
 	}
 	if err := d.compact(o.compactBytesMin); err != nil {
@@ -187,6 +195,9 @@ func (d *DB) openBolt() (err error) {
 			return f, nil
 		},
 	})
+	if errors.Is(err, errBoltTimeout) {
+		return fmt.Errorf("open %s: another program reads it, such as coderclaw db check: try again when that is done: %w", d.path, err)
+	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", d.path, err)
 	}
@@ -270,7 +281,7 @@ func (d *DB) Close() error {
 		d.beginClose()
 	}
 	<-d.drained
-	return d.release()
+	return d.releaseClosed()
 }
 
 // beginClose refuses new work and lets the writer run dry.
@@ -282,6 +293,25 @@ func (d *DB) beginClose() {
 	}
 	d.closed = true
 	close(d.queue)
+}
+
+// releaseClosed releases a store that has worked, and notes that nothing was left
+// undone, so that the next start can spare itself the check.
+func (d *DB) releaseClosed() error {
+	if d.bolt == nil || d.lock.released() {
+		return d.release()
+	}
+	err := d.bolt.Close()
+	if err == nil && d.commitFailure() == nil {
+		var info fs.FileInfo
+		// A file that was deleted or replaced meanwhile is not ours to vouch for.
+		if info, err = os.Stat(d.path); err == nil && os.SameFile(info, d.info) {
+			err = d.lock.close(closedAs(info))
+		} else if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	return errors.Join(err, d.release())
 }
 
 // release closes the file, then the lock. Both may be closed already.

@@ -20,6 +20,13 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {
 		os.Exit(runChild(role))
 	}
+	if len(os.Args) == 3 && os.Args[1] == checkChild {
+		if err := ServeCheck(os.Args[2], nil, os.Stdin, os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child sleeps for a second at its end
 	code := m.Run()
 	if code == 0 {
 		if left := leaked(); left != "" {
@@ -29,6 +36,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+// checkChild is the argument that makes this program a checking child.
+const checkChild = "check-child"
 
 // leaked returns the stacks of goroutines that still run the writer. One that has
 // just announced its end gets the processor a few times to reach it.

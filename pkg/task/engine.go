@@ -127,8 +127,9 @@ type Lease interface {
 	// Err then tells which: nil, ErrFenced or ErrTerminal; before, it is nil.
 	Done() <-chan struct{}
 	Err() error
-	// Begin starts the attempt of a claim with Plan; otherwise it does nothing.
-	Begin(ctx context.Context) error
+	// Begin starts the attempt of a claim with Plan, and runs also in the same
+	// transaction; an attempt that has begun is left as it is, without also.
+	Begin(ctx context.Context, also ...Also) error
 	// Heartbeat keeps the lease for another TTL.
 	Heartbeat(ctx context.Context) error
 	// Progress reports a percentage, 0 to 100. It may go back only with a new attempt;
@@ -195,6 +196,9 @@ type Engine interface {
 	// one transaction; the workers' leases end. The error is ErrNotFound or one of
 	// the store; a task that has ended is no error.
 	Cancel(ctx context.Context, id, reason, actor string) (CancelResult, error)
+	// Withdraw ends a task that no worker has: as failed, or as cancelled when the
+	// failure's code is CodeCancelled. A leased task is ErrFenced: its worker ends it.
+	Withdraw(ctx context.Context, id string, f Failure, out Output, also ...Also) error
 	// Resume lets a waiting task be claimed though its condition does not hold.
 	Resume(ctx context.Context, id, actor string) (Task, error)
 	Stats(ctx context.Context) (Stats, error)

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
-	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -160,9 +161,14 @@ func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 			out, err := run.Wait(ctx)
 			return out, err == nil && out.State != "" && out.State != StateSuspended
 		}
-		if out, ok := r.endedEarlier(runID); ok {
+		t, found := r.stored(ctx, runID)
+		switch {
+		case found && t.Status.Terminal():
 			r.stopAwaiting(runID, a)
-			return out, true
+			return outcomeOf(&t), true
+		case found && r.awaitEnd(ctx, t.ID, a.arrived):
+			r.stopAwaiting(runID, a)
+			continue
 		}
 		select {
 		case <-a.arrived:
@@ -173,19 +179,38 @@ func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 	}
 }
 
-// endedEarlier returns the outcome that the ledger has of a run id.
-func (r *Runs) endedEarlier(runID string) (out Outcome, ok bool) {
-	err := r.db.View(func(tx *store.Tx) error {
-		rec, found, err := r.ledger.findRun(tx, runID, time.Now())
-		if found {
-			out, ok = rec.outcome(), true
-		}
-		return err
-	})
-	if err != nil {
+// stored returns the task that the engine has of a run id.
+func (r *Runs) stored(ctx context.Context, runID string) (t task.Task, found bool) {
+	t, err := r.tasks.ByRunID(context.WithoutCancel(ctx), runID)
+	if err != nil && !errors.Is(err, task.ErrNotFound) {
 		r.log.Warn("outcome unreadable", "runId", runID, "err", err)
 	}
-	return out, ok
+	return t, err == nil
+}
+
+// awaitEnd waits for a task that has no run yet, until it has one or ctx ends. It
+// reports true when it has ended without one: it was cancelled in line, say.
+func (r *Runs) awaitEnd(ctx context.Context, id string, arrived <-chan struct{}) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := task.Filter{ID: id, Statuses: []task.Status{task.Failed, task.Completed, task.Cancelled}}
+	s, err := r.tasks.Watch(ctx, ended, 0)
+	if err != nil {
+		return false
+	}
+	defer s.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-arrived:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	_, err = s.Next(ctx)
+	cancel()
+	wg.Wait()
+	return err == nil
 }
 
 // awaitLocked joins those who wait for a run id.

@@ -2,6 +2,7 @@ package turn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/task"
 )
 
 // command is a slash command: words for the gateway, not for the agent.
@@ -84,13 +86,17 @@ func (run *Run) perform() {
 	}
 	said := InjectedMessage(text)
 	e := ending{reset: run.command.resets(), message: &said, outcome: Outcome{State: StateFinal, Text: text, StopReason: said.StopReason}}
-	if err := run.persist(&e); err != nil {
+	if err := run.persist(&e); errors.Is(err, task.ErrTerminal) {
+		run.cancel(run.endedElsewhere())
+		run.cut()
+		return
+	} else if err != nil {
 		run.fail(protocol.DetailInternal, fmt.Errorf("the answer could not be stored: %w", err))
 		return
 	}
 	defer close(run.terminal)
 	run.settle(e.outcome)
-	run.emitCommandFinal(said)
+	run.emitCommandFinal(*e.stored)
 }
 
 // answer does what the command says and tells the result in words.

@@ -31,10 +31,10 @@ func (r *Runs) budgetTokens() int64 {
 	return r.contextTokens - min(reserveTokensMax, r.contextTokens/4)
 }
 
-// ask puts a turn to the backend. A conversation that does not fit the model's window
+// converse puts a turn to the backend. A conversation that does not fit the model's window
 // is compacted first; so is, once, one that the backend finds too long before it has
 // said a word. What is too long even then goes without its oldest messages.
-func (run *Run) ask(turn agent.Turn, emit func(agent.Event)) (agent.Result, error) {
+func (run *Run) converse(turn agent.Turn, emit func(agent.Event)) (agent.Result, error) {
 	budget := run.runs.budgetTokens()
 	if budget > 0 && tokens(turn) > budget {
 		run.compact(&turn, budget, false, emit)

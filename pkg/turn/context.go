@@ -41,7 +41,7 @@ func (run *Run) prepare() (agent.Turn, error) {
 		SessionKey: run.req.SessionKey,
 		SessionID:  entry.SessionID,
 		AgentID:    run.req.AgentID,
-		Model:      run.runs.chosenModel(entry),
+		Model:      orElse(run.req.Model, run.runs.chosenModel(entry)),
 		Thinking:   orElse(run.req.Thinking, entry.ThinkingLevel),
 		System:     systemPrompt(time.Now(), run.notes, run.req.System),
 		Messages:   messages,

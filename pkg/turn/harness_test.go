@@ -18,6 +18,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task/durable"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -142,11 +143,12 @@ func (r *recorder) terminals(runID string) int {
 // rig is a registry on a real store, with a recorder for a hub.
 type rig struct {
 	*Runs
-	t    testing.TB
-	rec  *recorder
-	db   *faultyStore
-	sess *session.Sessions
-	stop func()
+	engine *durable.Engine
+	t      testing.TB
+	rec    *recorder
+	db     *faultyStore
+	sess   *session.Sessions
+	stop   func()
 }
 
 // faultyStore is a real store that can be made to refuse writes.
@@ -202,15 +204,18 @@ func openRig(t testing.TB, dir string, backend agent.Backend, change ...func(*Co
 	require.NoError(t, err)
 	rec := &recorder{}
 	faulty := &faultyStore{DB: db}
-	cfg := Config{DB: faulty, Sessions: sess, Backend: backend, Emitter: rec, Log: log, Version: "1.2.3"}
+	engine, err := durable.New(durable.Config{DB: faulty, Log: log})
+	require.NoError(t, err)
+	cfg := Config{DB: faulty, Tasks: engine, Sessions: sess, Backend: backend, Emitter: rec, Log: log, Version: "1.2.3"}
 	for _, fn := range change {
 		fn(&cfg)
 	}
 	runs, err := New(cfg)
 	require.NoError(t, err)
-	g := &rig{Runs: runs, t: t, rec: rec, db: faulty, sess: sess}
+	g := &rig{Runs: runs, engine: engine, t: t, rec: rec, db: faulty, sess: sess}
 	g.stop = sync.OnceFunc(func() {
 		require.NoError(t, runs.Close())
+		require.NoError(t, engine.Close())
 		require.NoError(t, db.Close())
 	})
 	return g
@@ -219,11 +224,15 @@ func openRig(t testing.TB, dir string, backend agent.Backend, change ...func(*Co
 // live runs the registry until the returned function is called.
 func (g *rig) live() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
+	driven, halt := context.WithCancel(context.Background())
+	ended, halted := make(chan error, 1), make(chan error, 1)
 	go func() { ended <- g.Run(ctx) }()
+	go func() { halted <- g.engine.Run(driven) }()
 	return func() {
 		cancel()
 		require.NoError(g.t, <-ended)
+		halt()
+		require.NoError(g.t, <-halted)
 		g.stop()
 	}
 }

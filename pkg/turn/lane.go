@@ -5,20 +5,7 @@ import (
 	"slices"
 )
 
-// joinLane puts the run at the end of its session's line. Runs of one session
-// are serial; sessions do not wait for each other.
-func (r *Runs) joinLane(run *Run) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	lane := append(r.lanes[run.req.SessionKey], run)
-	r.lanes[run.req.SessionKey] = lane
-	if len(lane) == 1 {
-		close(run.turn)
-	}
-}
-
-// leave ends the run's part in the registry: its place in line goes to the next,
-// which starts when the run was at the head. The ledger answers its key from now on,
+// leave ends the run's part in the registry. The engine answers its key from now on,
 // unless it cannot yet.
 func (run *Run) leave() {
 	r, key := run.runs, run.req.SessionKey
@@ -34,20 +21,27 @@ func (run *Run) leave() {
 		delete(r.active, key)
 	}
 	r.total--
-	lane := r.lanes[key]
-	if len(lane) == 0 {
-		return
+}
+
+// behind waits for the turn before this one to be gone. Its task has ended, or this
+// one would not be leased; its backend may not have returned from an abort yet.
+func (run *Run) behind() bool {
+	r := run.runs
+	r.mu.Lock()
+	run.claimed = true
+	var before []*Run
+	for _, other := range r.active[run.req.SessionKey] {
+		if other != run && other.claimed && !other.isCommand && run.parent != other.taskID {
+			before = append(before, other)
+		}
 	}
-	head := lane[0] == run
-	lane = without(lane, run)
-	if len(lane) == 0 {
-		delete(r.lanes, key)
-		return
+	r.mu.Unlock()
+	for _, other := range before {
+		if !run.await(other.done) {
+			return false
+		}
 	}
-	r.lanes[key] = lane
-	if head {
-		close(lane[0].turn)
-	}
+	return true
 }
 
 // pending returns the ids of the runs that stand behind this one: their messages
@@ -57,9 +51,9 @@ func (run *Run) pending() map[string]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ids := map[string]bool{}
-	for _, other := range r.lanes[run.req.SessionKey] {
-		if other != run {
-			ids[other.key.key] = true
+	for _, other := range r.active[run.req.SessionKey] {
+		if other != run && !other.isCommand && !other.claimed {
+			ids[other.ID()] = true
 		}
 	}
 	return ids

@@ -22,18 +22,16 @@ type mutant struct {
 }
 
 var mutants = []mutant{
-	{"the record is written after the message", "TestEveryCrashPoint", []edit{
-		{"request.go", "return r.db.Update(ctx, func(tx *store.Tx) (err error) {", "if err := r.db.Update(ctx, func(tx *store.Tx) (err error) {"},
-		{"request.go", "return r.ledger.accept(tx, run.record(), run.input())\n\t})",
-			"return nil\n\t}); err != nil || run.earlier != nil {\n\t\treturn err\n\t}\n" +
-				"\treturn r.db.Update(ctx, func(tx *store.Tx) error { return r.ledger.accept(tx, run.record(), run.input()) })"},
+	{"the task is written after the message", "TestEveryCrashPoint", []edit{
+		{"request.go", "t, replayed, err := r.tasks.Submit(ctx, run.submission(), func(tx *store.Tx) error {",
+			"err := r.db.Update(ctx, func(tx *store.Tx) error {"},
+		{"request.go", "return run.ask(tx, run.key.Key)\n\t})\n",
+			"return run.ask(tx, run.key.Key)\n\t})\n\tif err != nil {\n\t\treturn err\n\t}\n\tt, replayed, err := r.tasks.Submit(ctx, run.submission())\n"},
 	}},
 	// Words left behind would be found, so both defences go.
 	{"the outcome is written after the reply", "TestEveryCrashPoint", []edit{
-		{"ending.go", "return run.update(func(tx *store.Tx) error {", "err := run.update(func(tx *store.Tx) error {"},
-		{"ending.go", "return r.ledger.finish(tx, run.key, e.outcome)\n\t})",
-			"return nil\n\t})\n\tif err != nil {\n\t\treturn err\n\t}\n" +
-				"\treturn run.update(func(tx *store.Tx) error { return r.ledger.finish(tx, run.key, e.outcome) })"},
+		{"ending.go", "return run.finish(ctx, &e.outcome, func(tx *store.Tx) error { return run.write(tx, e, now) })",
+			"if err := run.runs.db.Update(ctx, func(tx *store.Tx) error { return run.write(tx, e, now) }); err != nil {\n\t\treturn err\n\t}\n\treturn run.finish(ctx, &e.outcome)"},
 		{"resume.go", "case found:", "case found && false:"},
 	}},
 	{"words left behind are not looked at", "TestWordsLeftBehindCloseTheRun", []edit{
@@ -44,16 +42,19 @@ var mutants = []mutant{
 			"run.emitAborted(cause.reason)\n\trun.persistOrKeep(&e)\n\tdefer close(run.terminal)\n\trun.settle(e.outcome)"},
 	}},
 	{"what an earlier life has left is not loaded", "TestEveryCrashPoint", []edit{
-		{"resume.go", "for _, rec := range list {", "for _, rec := range list[:0] {"},
+		{"resume.go", "for _, t := range list {", "for _, t := range list[:0] {"},
 	}},
 	{"the hash of the params is not compared on disk", "TestEveryCrashPoint", []edit{
-		{"request.go", "!bytes.Equal(rec.ParamsHash, paramsHash[:])", "!bytes.Equal(nil, nil)"},
+		{"request.go", "!bytes.Equal(t.ParamsHash, paramsHash[:])", "!bytes.Equal(nil, nil)"},
 	}},
 	{"the hash of the params is not compared in memory", "TestKeyRules", []edit{
 		{"request.go", "known.paramsHash != req.ParamsHash", "false"},
 	}},
-	{"keys are not scoped to their principal", "TestRestartKnowsWhatEnded", []edit{
-		{"ledger.go", `string(k.namespace) + "\x00" + k.principal`, "string(k.namespace)"},
+	{"a turn does not wait for the backend before it", "TestAbortOfABackendThatLingers", []edit{
+		{"run.go", "case !run.behind(), !run.admit():", "case !run.admit():"},
+	}},
+	{"a task that is cancelled from elsewhere runs on", "TestCancelReachesTheTurn", []edit{
+		{"stored.go", "case errors.Is(err, task.ErrTerminal):\n\t\t\t\trun.cancel(run.endedElsewhere())", "case errors.Is(err, task.ErrTerminal):"},
 	}},
 	{"a session that is reset takes new runs", "TestMessagesDuringAReset", []edit{
 		{"request.go", "if held, ok := r.holds[req.SessionKey]; ok {", "if held, ok := r.holds[req.SessionKey]; ok && false {"},
@@ -62,7 +63,7 @@ var mutants = []mutant{
 		{"turn.go", "run.suspend()", "run.fail(protocol.DetailShuttingDown, errShutdown)"},
 	}},
 	{"a run that kills the gateway is never given up", "TestARunThatKillsTheGateway", []edit{
-		{"ledger.go", "rec.Attempts++", ""},
+		{"resume.go", "case t.Attempt >= attemptsMax:", "case false:"},
 	}},
 	{"system events are dropped whatever becomes of the turn", "TestNotesOutliveATurnThatFails", []edit{
 		{"turn.go", "e := ending{message: msg, outcome:", "e := ending{message: msg, notes: run.notes, outcome:"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,11 +12,12 @@ import (
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
 // keyBytesMax is the longest idempotency key, in bytes.
-const keyBytesMax = 256
+const keyBytesMax = task.KeyBytesMax
 
 // A turn's life is its timeout and a grace, within these bounds (the original's
 // rule for chat.send).
@@ -33,12 +35,12 @@ const busyRetryAfterMs = 2000
 const storeTimeout = 30 * time.Second
 
 // Namespace keeps the idempotency keys of different methods apart.
-type Namespace string
+type Namespace = task.Namespace
 
 // The namespaces of the methods that start turns.
 const (
-	NamespaceChat  Namespace = "chat"
-	NamespaceAgent Namespace = "agent"
+	NamespaceChat  = task.NamespaceChat
+	NamespaceAgent = task.NamespaceAgent
 )
 
 // Request asks for one turn.
@@ -58,8 +60,10 @@ type Request struct {
 	// Message is the user's text, cleaned; it may be empty when there are Images.
 	Message string
 	Images  []session.Image
-	// Thinking is the level for this turn; empty means the session's.
+	// Thinking is the level for this turn; empty means the session's. Model is the
+	// same of the model.
 	Thinking string
+	Model    string
 	// System is added to the system prompt.
 	System string
 	// Timeout is how long the turn may take; 0 means the default of 10 minutes.
@@ -69,6 +73,8 @@ type Request struct {
 	// Touch changes the session's entry together with the user's message; it may
 	// be nil.
 	Touch func(*session.Entry)
+
+	command *command // when the message is one, to be performed instead of a turn
 }
 
 // expiry is how long after its acceptance the turn is cut off.
@@ -93,8 +99,8 @@ func (q *Request) inputBytes() int64 {
 //
 // replayed reports that the key was known and the run is the earlier one; it
 // must not be released. A run that ended long ago, or in an earlier life, has no
-// Text in its outcome unless its namespace is NamespaceAgent. A refusal is a
-// *wire.Error.
+// Text in its outcome unless its namespace is NamespaceAgent (nobody else asks for
+// it; the transcript and the task have it). A refusal is a *wire.Error.
 func (r *Runs) Start(ctx context.Context, req Request) (run *Run, replayed bool, err error) {
 	if req.Key == "" || len(req.Key) > keyBytesMax {
 		return nil, false, refusal(protocol.DetailIdempotencyKeyTooLong,
@@ -102,8 +108,11 @@ func (r *Runs) Start(ctx context.Context, req Request) (run *Run, replayed bool,
 	}
 	cmd, isCommand := parseCommand(req)
 	startsTurn := isCommand && cmd.startsTurn()
-	if startsTurn {
+	switch {
+	case startsTurn:
 		req.Message = cmd.args
+	case isCommand:
+		req.command = &cmd
 	}
 	run, replayed, err = r.reserve(ctx, req, startsTurn)
 	if err != nil {
@@ -112,15 +121,12 @@ func (r *Runs) Start(ctx context.Context, req Request) (run *Run, replayed bool,
 	if replayed {
 		return run.awaitAcceptance(ctx)
 	}
-	if isCommand && !startsTurn {
-		run.isCommand, run.command = true, cmd
-	}
 	if err := r.accept(ctx, run, startsTurn); err != nil || run.earlier != nil {
 		r.withdraw(run, err)
 		return run.earlier, err == nil, err
 	}
 	close(run.accepted)
-	r.log.Info("run accepted", "runId", run.ID(), "namespace", run.key.namespace, "sessionKey", run.req.SessionKey)
+	r.log.Info("run accepted", "runId", run.ID(), "taskId", run.taskID, "namespace", run.key.Namespace, "sessionKey", run.req.SessionKey)
 	go run.loop()
 	return run, false, nil
 }
@@ -145,13 +151,13 @@ func (run *Run) awaitAcceptance(ctx context.Context) (*Run, bool, error) {
 // makes one and gives it a place in its session, once nobody holds that. With hold
 // the session is held for the new run.
 func (r *Runs) reserve(ctx context.Context, req Request, hold bool) (run *Run, replayed bool, err error) {
-	key := recordKey{req.Principal, req.Namespace, req.Key}
+	key := task.Key{Principal: req.Principal, Namespace: req.Namespace, Key: req.Key}
 	for looks := 0; ; looks++ {
 		if run, err := r.join(key, &req); run != nil || err != nil {
 			return run, err == nil, err
 		}
 		// A run that is live on disk alone came or went between the two looks.
-		run, live, err := r.recall(key, req.ParamsHash)
+		run, live, err := r.recall(ctx, key, req.ParamsHash)
 		switch {
 		case run != nil || err != nil:
 			return run, err == nil, err
@@ -181,7 +187,7 @@ func (r *Runs) reserve(ctx context.Context, req Request, hold bool) (run *Run, r
 const looksMax = 3
 
 // join returns the run that memory has under a key, or nil.
-func (r *Runs) join(key recordKey, req *Request) (*Run, error) {
+func (r *Runs) join(key task.Key, req *Request) (*Run, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, ok := r.known[key]
@@ -199,7 +205,7 @@ func (r *Runs) join(key recordKey, req *Request) (*Run, error) {
 // enter makes a run and gives it a place in its session. When the session is held,
 // wait is closed as soon as it is worth trying again; when the key has come
 // meanwhile, all three results are nil.
-func (r *Runs) enter(key recordKey, req Request, hold bool) (run *Run, wait <-chan struct{}, err error) {
+func (r *Runs) enter(key task.Key, req Request, hold bool) (run *Run, wait <-chan struct{}, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, ok := r.known[key]; ok {
@@ -223,8 +229,7 @@ func (r *Runs) enter(key recordKey, req Request, hold bool) (run *Run, wait <-ch
 // refuseLocked returns why a new run cannot be taken now, or nil.
 func (r *Runs) refuseLocked(req *Request) error {
 	if other, ok := r.byID[req.Key]; ok && !other.settled {
-		return refusal(protocol.DetailRunConflict,
-			"a run with this idempotencyKey is in flight for another request")
+		return errRunConflict()
 	}
 	switch {
 	case r.closed:
@@ -248,11 +253,11 @@ func (r *Runs) enterLocked(run *Run) {
 	r.total++
 	r.inputBytes += run.inputBytes
 	r.known[run.key] = run
-	r.byID[run.key.key] = run
+	r.byID[run.key.Key] = run
 	r.active[run.req.SessionKey] = append(r.active[run.req.SessionKey], run)
-	if a, ok := r.arrivals[run.key.key]; ok {
+	if a, ok := r.arrivals[run.key.Key]; ok {
 		close(a.arrived)
-		delete(r.arrivals, run.key.key)
+		delete(r.arrivals, run.key.Key)
 	}
 }
 
@@ -261,38 +266,37 @@ func (r *Runs) forgetLocked(run *Run) {
 	if r.known[run.key] == run {
 		delete(r.known, run.key)
 	}
-	if r.byID[run.key.key] == run {
-		delete(r.byID, run.key.key)
+	if r.byID[run.key.Key] == run {
+		delete(r.byID, run.key.Key)
 	}
 }
 
-// recall returns the ended run that the ledger has under a key, or nil. live
-// reports that the ledger has the key and the run has not ended. The error may be
-// the refusal of other params.
-func (r *Runs) recall(key recordKey, paramsHash [sha256.Size]byte) (run *Run, live bool, err error) {
-	err = r.db.View(func(tx *store.Tx) (err error) {
-		run, live, err = r.recallTx(tx, key, paramsHash)
-		return err
-	})
-	return run, live, err
-}
-
-func (r *Runs) recallTx(tx *store.Tx, key recordKey, paramsHash [sha256.Size]byte) (run *Run, live bool, err error) {
-	rec, ok, err := r.ledger.find(tx, key, time.Now())
+// recall returns the ended run that the engine has under a key, or nil. live reports
+// that it has the key and the task has not ended. The error may be the refusal of
+// other params.
+func (r *Runs) recall(ctx context.Context, key task.Key, paramsHash [sha256.Size]byte) (run *Run, live bool, err error) {
+	t, err := r.tasks.ByKey(context.WithoutCancel(ctx), key)
 	switch {
-	case err != nil || !ok:
+	case errors.Is(err, task.ErrNotFound):
+		return nil, false, nil
+	case err != nil:
 		return nil, false, err
-	case !bytes.Equal(rec.ParamsHash, paramsHash[:]):
+	case !bytes.Equal(t.ParamsHash, paramsHash[:]):
 		return nil, false, errConflict()
-	case rec.State != recordDone:
+	case !t.Status.Terminal():
 		return nil, true, nil
 	}
-	return endedRunOf(r, &rec), false, nil
+	return endedRunOf(r, &t), false, nil
 }
 
 // errConflict refuses a key that came with other params before.
 func errConflict() error {
 	return refusal(protocol.DetailIdempotencyConflict, "idempotencyKey was used before with other params")
+}
+
+// errRunConflict refuses a key whose run is in flight for somebody else.
+func errRunConflict() error {
+	return refusal(protocol.DetailRunConflict, "a run with this idempotencyKey is in flight for another request")
 }
 
 // watchToolsLocked lets a connection see the tool events of every run that the
@@ -308,77 +312,65 @@ func (r *Runs) watchToolsLocked(sessionKey, connID string) {
 	}
 }
 
-// accept stores the user's message and the record of its key, in one transaction.
-// A turn takes its place in line first, so that the order of replies is the order
-// of acceptance. With reset, which goes with a hold on the session, the transcript
-// begins anew in the same transaction. When the key turns out to be known,
-// run.earlier says so and nothing has happened.
+// accept stores the user's message and the task, in one transaction. With reset,
+// which goes with a hold on the session, the transcript begins anew in the same
+// transaction. When the key turns out to be known, run.earlier says so and nothing has
+// happened.
 func (r *Runs) accept(ctx context.Context, run *Run, reset bool) error {
 	// The caller may go away; what it asked for is being accepted nevertheless.
 	ctx = context.WithoutCancel(ctx)
 	if reset {
 		defer r.unhold(run.req.SessionKey)
 		var err error
-		if run.earlier, _, err = r.recall(run.key, run.paramsHash); err != nil || run.earlier != nil {
+		if run.earlier, _, err = r.recall(ctx, run.key, run.paramsHash); err != nil || run.earlier != nil {
 			return err
 		}
 		if err := r.endOthers(ctx, run.req.SessionKey, run); err != nil {
 			return err
 		}
 	}
-	if !run.isCommand {
-		r.joinLane(run)
-	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	return r.db.Update(ctx, func(tx *store.Tx) (err error) {
-		// The key is ours since reserve; it may have come and gone before that.
-		if run.earlier, _, err = r.recallTx(tx, run.key, run.paramsHash); err != nil || run.earlier != nil {
-			return err
-		}
+	// The key is ours since reserve; it may have come and gone before that.
+	t, replayed, err := r.tasks.Submit(ctx, run.submission(), func(tx *store.Tx) error {
 		if reset {
 			if _, err := r.sessions.ResetTx(tx, run.req.SessionKey); err != nil {
 				return err
 			}
 		}
-		entry, stored, err := r.sessions.AppendTx(tx, run.req.SessionKey, run.req.Touch, session.Message{
-			Role:           "user",
-			Text:           run.req.Message,
-			Images:         run.req.Images,
-			Timestamp:      run.acceptedAt.UnixMilli(),
-			RunID:          run.key.key,
-			IdempotencyKey: run.key.key,
-		})
-		if err != nil {
-			return err
-		}
-		run.sessionID, run.messageID = entry.SessionID, stored[0].ID
-		return r.ledger.accept(tx, run.record(), run.input())
+		return run.ask(tx, run.key.Key)
 	})
-}
-
-// record is what the ledger is told of an accepted run.
-func (run *Run) record() record {
-	return record{
-		Principal:     run.key.principal,
-		Namespace:     run.key.namespace,
-		Key:           run.key.key,
-		ParamsHash:    run.paramsHash[:],
-		AcceptedAt:    run.acceptedAt.UnixMilli(),
-		SessionKey:    run.req.SessionKey,
-		RawSessionKey: run.req.RawSessionKey,
-		SessionID:     run.sessionID,
-		MessageID:     run.messageID,
-		Command:       run.isCommand,
-		InputBytes:    run.inputBytes,
-		TimeoutMs:     run.req.Timeout.Milliseconds(),
+	switch {
+	case errors.Is(err, task.ErrExists):
+		return errConflict()
+	case errors.Is(err, task.ErrConflict):
+		return errRunConflict()
+	case errors.Is(err, task.ErrFull):
+		return unavailable(protocol.DetailTooManyRequests, "too many tasks are open; try again in a moment")
+	case err != nil:
+		return err
+	case !replayed:
+		run.taskID = t.ID
+		return nil
+	case !t.Status.Terminal():
+		return fmt.Errorf("run %s is recorded as %s", run.ID(), t.Status)
 	}
+	run.earlier = endedRunOf(r, &t)
+	return nil
 }
 
-// input is what it takes to begin the run again.
-func (run *Run) input() input {
-	q := &run.req
-	return input{AgentID: q.AgentID, Message: q.Message, Images: q.Images, Thinking: q.Thinking, System: q.System}
+// ask puts the run's question into the transcript.
+func (run *Run) ask(tx *store.Tx, idempotencyKey string) error {
+	entry, _, err := run.runs.sessions.AppendTx(tx, run.req.SessionKey, run.req.Touch, session.Message{
+		Role:           "user",
+		Text:           run.req.Message,
+		Images:         run.req.Images,
+		Timestamp:      run.acceptedAt.UnixMilli(),
+		RunID:          run.ID(),
+		IdempotencyKey: idempotencyKey,
+	})
+	run.sessionID = entry.SessionID
+	return err
 }
 
 // withdraw takes back a reservation that came to nothing: the message could not be

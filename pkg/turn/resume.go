@@ -1,6 +1,7 @@
 package turn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task"
 )
 
 // attemptsMax is how many lives of the gateway may end with the same run under way
@@ -20,38 +21,54 @@ const attemptsMax = 10
 // of their acceptance. From then on they can be asked for, waited for and aborted;
 // their inputs stay on disk until their turn.
 func (r *Runs) load() error {
-	var list []record
-	err := r.db.View(func(tx *store.Tx) (err error) {
-		list, err = r.ledger.live(tx)
-		return err
-	})
+	list, err := r.openTasks()
 	if err != nil {
 		return err
 	}
-	for _, rec := range list {
+	for _, t := range list {
 		run := newRun(r, Request{
-			Principal:     rec.Principal,
-			Namespace:     rec.Namespace,
-			Key:           rec.Key,
-			SessionKey:    rec.SessionKey,
-			RawSessionKey: rec.RawSessionKey,
-			Timeout:       time.Duration(rec.TimeoutMs) * time.Millisecond,
-		}, rec.key())
-		copy(run.paramsHash[:], rec.ParamsHash)
-		run.acceptedAt = time.UnixMilli(rec.AcceptedAt)
-		run.sessionID, run.messageID = rec.SessionID, rec.MessageID
-		run.isCommand, run.inputBytes = rec.Command, rec.InputBytes
-		run.resumed, run.attempts = true, rec.Attempts
+			Principal:     t.Key.Principal,
+			Namespace:     t.Key.Namespace,
+			Key:           t.Key.Key,
+			SessionKey:    t.SessionID,
+			RawSessionKey: t.SessionID,
+		}, t.Key)
+		copy(run.paramsHash[:], t.ParamsHash)
+		run.acceptedAt, run.taskID, run.parent = t.CreatedAt, t.ID, t.ParentTaskID
+		run.isCommand, run.inputBytes = t.Concurrent, t.InputBytes
+		run.life = min(max(time.Duration(t.TimeoutMs)*time.Millisecond-engineGrace, expiryMin), expiryMax)
+		run.resumed = true
 		close(run.accepted)
 		r.mu.Lock()
 		r.enterLocked(run)
 		r.resumable = append(r.resumable, run)
 		r.mu.Unlock()
-		if !run.isCommand {
-			r.joinLane(run)
-		}
 	}
 	return nil
+}
+
+// openTasks returns the tasks of the runs that have not ended, in the order of their
+// acceptance.
+func (r *Runs) openTasks() ([]task.Task, error) {
+	var list []task.Task
+	page := task.Page{Limit: 500, OldestFirst: true}
+	open := task.Filter{Statuses: []task.Status{task.Pending, task.Planning, task.Running, task.Waiting}}
+	for {
+		part, next, err := r.tasks.List(context.Background(), open, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range part {
+			if t.Key.Namespace == NamespaceChat || t.Key.Namespace == NamespaceAgent {
+				list = append(list, t)
+			}
+		}
+		if page.After = next; next == "" {
+			break
+		}
+	}
+	slices.SortFunc(list, func(a, b task.Task) int { return cmp.Compare(a.Order, b.Order) })
+	return list, nil
 }
 
 // resume begins the runs that an earlier life has left.
@@ -98,12 +115,23 @@ func (run *Run) dismiss() {
 	if run.admitted {
 		<-run.runs.resumeSlots
 	}
+	if run.adopted {
+		<-run.runs.adoptSlots
+	}
 }
 
 // reopen makes a run of an earlier life ready to begin again. It reports false when
 // the run must not, and has ended it then.
 func (run *Run) reopen() bool {
-	if !run.resumed {
+	if !run.resumed && !run.adopted {
+		return true
+	}
+	t := run.lease.Task()
+	if err := run.open(&t); err != nil {
+		run.fail(protocol.DetailInternal, err)
+		return false
+	}
+	if run.adopted && t.Attempt == 0 {
 		return true
 	}
 	said, found, err := run.leftBehind()
@@ -117,27 +145,16 @@ func (run *Run) reopen() bool {
 	case found:
 		run.closeWith(said)
 		return false
-	case run.attempts >= attemptsMax:
+	case t.Attempt >= attemptsMax:
 		run.runs.log.Error("run given up: the gateway has died during each of its attempts",
-			"runId", run.ID(), "attempts", run.attempts)
+			"runId", run.ID(), "attempts", t.Attempt)
 		run.fail(protocol.DetailShuttingDown, errShutdown)
 		return false
 	}
-	var in input
-	err = run.runs.db.View(func(tx *store.Tx) (err error) {
-		in, err = run.runs.ledger.input(tx, run.key)
-		return err
-	})
-	if err != nil {
-		run.fail(protocol.DetailInternal, fmt.Errorf("the stored message could not be read: %w", err))
-		return false
-	}
-	q := &run.req
-	q.AgentID, q.Message, q.Images, q.Thinking, q.System = in.AgentID, in.Message, in.Images, in.Thinking, in.System
 	if run.isCommand {
-		run.command, _ = commandIn(q.Message)
+		run.command, _ = commandIn(run.req.Message)
 	}
-	run.runs.log.Info("run begins again", "runId", run.ID(), "sessionKey", q.SessionKey, "attempts", run.attempts)
+	run.runs.log.Info("run begins again", "runId", run.ID(), "sessionKey", run.req.SessionKey, "attempts", t.Attempt)
 	return true
 }
 
@@ -155,15 +172,22 @@ func (run *Run) leftBehind() (said session.Message, found bool, err error) {
 	if err != nil {
 		return said, false, fmt.Errorf("the session could not be read: %w", err)
 	}
-	if entry.SessionID != run.sessionID {
-		return said, false, errGone
-	}
+	run.sessionID = entry.SessionID
 	history, err := run.runs.sessions.History(run.req.SessionKey, contextMessagesMax)
 	if err != nil {
 		return said, false, fmt.Errorf("the conversation could not be read: %w", err)
 	}
 	// Another run may have had the id before: only what follows the question counts.
-	asked := slices.IndexFunc(history, func(m session.Message) bool { return m.ID == run.messageID })
+	asked := -1
+	for i, m := range slices.Backward(history) {
+		if m.Role == "user" && m.RunID == run.ID() {
+			asked = i
+			break
+		}
+	}
+	if run.asked = asked >= 0; !run.asked && !run.adopted {
+		return said, false, errGone
+	}
 	for _, m := range history[asked+1:] {
 		if m.Role == "assistant" && m.RunID == run.ID() {
 			return m, true, nil
@@ -206,10 +230,11 @@ func (run *Run) closeWith(m session.Message) {
 // has no terminal event in this one.
 func (run *Run) suspend() {
 	r := run.runs
-	if run.begun {
-		err := run.update(func(tx *store.Tx) error { return r.ledger.putBack(tx, run.key) })
-		if err != nil {
-			r.log.Warn("run not put back; it begins again all the same", "runId", run.ID(), "err", err)
+	if run.lease != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		defer cancel()
+		if err := run.lease.Release(ctx); err != nil {
+			r.log.Warn("run not given back; it begins again all the same", "runId", run.ID(), "err", err)
 		}
 	}
 	r.mu.Lock()
@@ -220,14 +245,6 @@ func (run *Run) suspend() {
 	close(run.terminal)
 }
 
-// update runs fn in a transaction that outlives the run's own context: that is
-// when it matters.
-func (run *Run) update(fn func(*store.Tx) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
-	return run.runs.db.Update(ctx, fn)
-}
-
 // saveOutcomes writes the outcomes that the disk has refused so far.
 func (r *Runs) saveOutcomes(ctx context.Context) {
 	r.mu.Lock()
@@ -235,8 +252,7 @@ func (r *Runs) saveOutcomes(ctx context.Context) {
 	r.mu.Unlock()
 	for _, run := range unsaved {
 		out, _ := run.Outcome()
-		err := r.db.Update(ctx, func(tx *store.Tx) error { return r.ledger.finish(tx, run.key, out) })
-		if err != nil {
+		if err := run.finish(ctx, &out); err != nil && !errors.Is(err, task.ErrTerminal) {
 			r.log.Warn("outcome still not stored", "runId", run.ID(), "err", err)
 			return
 		}

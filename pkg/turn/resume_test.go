@@ -15,7 +15,6 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/agent/agenttest"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/store"
 )
 
 // mute is a backend that says nothing until its cancellation.
@@ -154,12 +153,11 @@ func TestCrashedRunsBeginAgain(t *testing.T) {
 		require.Equal(t, "main", turns[i].AgentID)
 		require.Contains(t, turns[i].System, "Be brief.")
 		require.Equal(t, []agent.Message{{Role: "user", Text: "look", Images: []agent.Image{{MimeType: "image/png", Data: []byte("png")}}}}, turns[i].Messages)
-		require.NoError(t, g.db.View(func(tx *store.Tx) error {
-			for key, err := range runInputs.Keys(tx, store.Range{}) {
-				t.Errorf("the input of an ended run is kept: %s %v", key, err)
-			}
-			return nil
-		}))
+		for _, key := range []string{"1", "2", "3"} {
+			done, err := g.engine.ByRunID(t.Context(), key)
+			require.NoError(t, err)
+			require.Empty(t, done.Payload, "the images of an ended run are in its transcript alone")
+		}
 		stop()
 	})
 }

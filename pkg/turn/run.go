@@ -13,6 +13,7 @@ import (
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
+	"github.com/coderclaw/gateway/pkg/task"
 )
 
 // State is how a run ended.
@@ -55,7 +56,7 @@ var errShutdown = errors.New("the gateway stopped before the answer was complete
 // errSuspended is what those are told who wait for a run that has said nothing yet.
 var errSuspended = errors.New("the gateway is stopping; the run begins again when it is back, under the same idempotencyKey")
 
-// Outcome is what became of a run. The ledger keeps it as JSON.
+// Outcome is what became of a run. Its task keeps it as JSON.
 type Outcome struct {
 	State State `json:"state"`
 	// Text is the reply, or as much of it as there was.
@@ -83,22 +84,25 @@ type Outcome struct {
 type Run struct {
 	runs       *Runs
 	req        Request // of a resumed run: completed when it begins again
-	key        recordKey
+	key        task.Key
 	paramsHash [sha256.Size]byte
 	acceptedAt time.Time
 	inputBytes int64
-	sessionID  string // as of the acceptance
-	messageID  string // of the user's message
+	taskID     string        // once accepted
+	parent     string        // the task above it
+	life       time.Duration // what the run may take
+	sessionID  string        // as of the acceptance
 	isCommand  bool
 	command    command // when isCommand: to be performed instead of a turn
 	resumed    bool    // left by an earlier life of the gateway
-	attempts   int     // of earlier lives
+	adopted    bool    // taken from the engine, not brought by Start
 
 	ctx      context.Context // the run's lifetime; its cause tells who ended it
 	cancel   context.CancelCauseFunc
+	turnCtx  context.Context // the wait for its turn, within ctx
+	noTurn   context.CancelCauseFunc
 	release  func()
 	ready    chan struct{} // closed by Release
-	turn     chan struct{} // closed when the run reaches the head of its lane
 	accepted chan struct{} // closed when the user's message is stored, or not: acceptErr, earlier
 	terminal chan struct{} // closed after the terminal event, or when there will be none in this life
 	done     chan struct{} // closed when nothing of the run is left
@@ -111,21 +115,24 @@ type Run struct {
 	suspended bool // left for the next life
 	unsaved   bool // settled, and the disk does not know
 	left      bool // no longer in line
+	claimed   bool // has had its turn
 	toolConns []string
 	outcome   Outcome
 
 	// Owned by the run's goroutine.
 	stream   stream
-	begun    bool // the ledger knows that the backend is asked
-	admitted bool // holds one of runs.resumeSlots
+	lease    task.Lease // nil until the run has its turn
+	turnErr  error      // why it got none
+	asked    bool       // the question of an adopted run is in the transcript
+	admitted bool       // holds one of runs.resumeSlots
 	notes    []session.Note
 }
 
 // newRun returns a run whose life ends with the registry. What is remembered for
 // long is copied out of the frame that the request came in.
-func newRun(r *Runs, req Request, key recordKey) *Run {
-	key.key = strings.Clone(key.key)
-	req.Key = key.key
+func newRun(r *Runs, req Request, key task.Key) *Run {
+	key.Key, key.Principal = strings.Clone(key.Key), strings.Clone(key.Principal)
+	req.Key = key.Key
 	req.SessionKey, req.RawSessionKey = strings.Clone(req.SessionKey), strings.Clone(req.RawSessionKey)
 	req.AgentID, req.Thinking = strings.Clone(req.AgentID), strings.Clone(req.Thinking)
 	run := &Run{
@@ -135,37 +142,45 @@ func newRun(r *Runs, req Request, key recordKey) *Run {
 		paramsHash: req.ParamsHash,
 		acceptedAt: time.Now(),
 		inputBytes: req.inputBytes(),
+		life:       req.expiry(),
 		ready:      make(chan struct{}),
-		turn:       make(chan struct{}),
 		accepted:   make(chan struct{}),
 		terminal:   make(chan struct{}),
 		done:       make(chan struct{}),
 	}
 	run.release = sync.OnceFunc(func() { close(run.ready) })
+	if req.command != nil {
+		run.isCommand, run.command = true, *req.command
+	}
 	run.ctx, run.cancel = context.WithCancelCause(r.base)
+	run.turnCtx, run.noTurn = context.WithCancelCause(run.ctx)
 	return run
 }
 
-// endedRunOf returns the run of a record that is done.
-func endedRunOf(r *Runs, rec *record) *Run {
+// endedRunOf returns the run of a task that has ended.
+func endedRunOf(r *Runs, t *task.Task) *Run {
 	past := make(chan struct{})
 	close(past)
 	return &Run{
 		runs:       r,
-		key:        rec.key(),
-		acceptedAt: time.UnixMilli(rec.AcceptedAt),
-		sessionID:  rec.SessionID,
+		key:        t.Key,
+		taskID:     t.ID,
+		acceptedAt: t.CreatedAt,
 		release:    func() {},
 		accepted:   past,
 		terminal:   past,
 		done:       past,
 		settled:    true,
-		outcome:    rec.outcome(),
+		outcome:    outcomeOf(t),
 	}
 }
 
-// ID is the run id on the wire: the client's idempotency key.
-func (run *Run) ID() string { return run.key.key }
+// TaskID is the id of the run's task.
+func (run *Run) TaskID() string { return run.taskID }
+
+// ID is the run id on the wire: the client's idempotency key, or the id of the task
+// when it has none.
+func (run *Run) ID() string { return run.key.Key }
 
 // AcceptedAt is when the run was accepted.
 func (run *Run) AcceptedAt() time.Time { return run.acceptedAt }
@@ -203,7 +218,7 @@ func (run *Run) Outcome() (out Outcome, ok bool) {
 // may take counts from here: the time in line belongs to it, the time that the
 // gateway was down does not.
 func (run *Run) loop() {
-	expiry := time.AfterFunc(run.req.expiry(), func() { run.cancel(abortCause{StopTimeout}) })
+	expiry := time.AfterFunc(run.life, func() { run.cancel(abortCause{StopTimeout}) })
 	defer run.runs.wg.Done()
 	defer close(run.done)
 	defer run.leave()
@@ -215,15 +230,26 @@ func (run *Run) loop() {
 	switch {
 	case !run.await(run.ready):
 		run.cut()
+	case !run.hasTurn():
+		run.miss()
 	case run.isCommand:
 		if run.reopen() {
 			run.perform()
 		}
-	case !run.await(run.turn), !run.admit():
+	case !run.behind(), !run.admit():
 		run.cut()
 	case run.reopen():
 		run.execute()
 	}
+}
+
+// miss ends a run that has not had its turn.
+func (run *Run) miss() {
+	if run.turnErr != nil {
+		run.fail(protocol.DetailInternal, run.turnErr)
+		return
+	}
+	run.cut()
 }
 
 // await waits for a step of the run; it reports false when the run is aborted
@@ -266,7 +292,7 @@ func (e internalError) Error() string {
 }
 
 // settle decides the outcome, once: the run's goroutine calls it on the one way
-// out that it takes, after the ledger knows and right before the terminal event.
+// out that it takes, after the engine knows and right before the terminal event.
 func (run *Run) settle(out Outcome) Outcome {
 	r := run.runs
 	r.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
-	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -49,6 +49,11 @@ func (run *Run) execute() {
 	if err == nil {
 		err = run.begin()
 	}
+	if errors.Is(err, task.ErrTerminal) {
+		run.cancel(run.endedElsewhere())
+		run.cut()
+		return
+	}
 	if err != nil {
 		run.fail(protocol.DetailInternal, err)
 		return
@@ -78,14 +83,14 @@ func (run *Run) execute() {
 	}
 }
 
-// begin lets the ledger know that the backend is about to be asked. What cannot be
+// begin lets the engine know that the backend is about to be asked. What cannot be
 // written now could not be answered later.
 func (run *Run) begin() error {
-	err := run.update(func(tx *store.Tx) error { return run.runs.ledger.begin(tx, run.key) })
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	if err := run.lease.Begin(ctx, run.question()...); err != nil {
 		return fmt.Errorf("the run could not be recorded: %w", err)
 	}
-	run.begun = true
 	return nil
 }
 
@@ -100,7 +105,7 @@ func (run *Run) call(turn agent.Turn, events chan<- agent.Event, result chan<- t
 		}
 		result <- res
 	}()
-	res.Result, res.err = run.ask(turn, func(e agent.Event) {
+	res.Result, res.err = run.converse(turn, func(e agent.Event) {
 		select {
 		case events <- e:
 		case <-run.ctx.Done():
@@ -197,7 +202,11 @@ func (run *Run) complete(res agent.Result) {
 		}
 		countTokens(e, res.Usage)
 	}
-	if err := run.persist(&e); err != nil {
+	if err := run.persist(&e); errors.Is(err, task.ErrTerminal) {
+		run.cancel(run.endedElsewhere())
+		run.cut()
+		return
+	} else if err != nil {
 		run.fail(protocol.DetailInternal, fmt.Errorf("the answer could not be stored: %w", err))
 		return
 	}
@@ -263,6 +272,10 @@ func (run *Run) endAsError(detail string, cause error, msg *session.Message) {
 	run.persistOrKeep(&e)
 	defer close(run.terminal)
 	out := run.settle(e.outcome)
+	if out.State == StateAborted { // by others, meanwhile
+		run.emitAborted(out.StopReason)
+		return
+	}
 	run.emitError(out.Error, out.EndedAt)
 }
 

@@ -1,18 +1,22 @@
-// Package turn runs agent turns. Whatever asks for a turn (chat.send, agent)
-// goes through Runs: it remembers the idempotency key, stores the user's
-// message, waits for the session's turn, drives the backend, streams the agent
-// and chat events, stores the reply and ends the run with exactly one terminal
-// event.
+// Package turn runs agent turns. Whatever asks for a turn (chat.send, agent,
+// tasks.submit) goes through Runs: it makes a durable task of it (pkg/task), together
+// with the user's message, waits for the task to be leased, drives the backend, streams
+// the agent and chat events, stores the reply and ends the run with exactly one
+// terminal event.
 //
-// What was acknowledged happens. A key's record (the hash of its params, the input,
-// the state, the outcome) is written in the transaction that stores the user's
-// message, and its outcome in the transaction that stores the reply, before the
-// terminal event. After a crash a run without a stored reply therefore begins again
-// from its stored input, without a second user message; one that has left words in
-// the transcript is closed with what they say; and its key answers with that one
-// outcome for as long as it is kept (Config.Retention, CountMax, BytesMax). A run
-// that was under way at attemptsMax crashes in a row is closed as interrupted,
-// because it may be their cause.
+// What was acknowledged happens. The task of a run, with its idempotency key, the hash
+// of its params and its input, is stored in the transaction that stores the user's
+// message, and its end in the transaction that stores the reply, before the terminal
+// event. After a crash a run without a stored reply therefore begins again from its
+// stored input, without a second user message; one that has left words in the
+// transcript is closed with what they say; and its key answers with that one outcome
+// for as long as the engine keeps it. A run that was under way at attemptsMax crashes
+// in a row is closed as interrupted, because it may be their cause.
+//
+// The engine says whose turn it is: the runs of a session are serial, in the order in
+// which they were accepted. A task that somebody submitted without Start (tasks.submit)
+// is taken by Run when its turn comes, and its question is stored when it begins. When
+// a task is ended from elsewhere (tasks.cancel, a deadline), its run is aborted.
 //
 // A graceful stop is the same promise kept politely. A run that has said something
 // ends as an error there and then, its words stored with it: half an answer must
@@ -47,6 +51,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -56,14 +61,11 @@ const (
 	sessionRunsMaxDefault = 32
 	inputBytesMaxDefault  = 256 << 20
 	resumeMaxDefault      = 4
-	retentionDefault      = 24 * time.Hour
-	countMaxDefault       = 20_000
-	bytesMaxDefault       = 32 << 20
+	adoptMaxDefault       = 16
 	drainTimeoutDefault   = 10 * time.Second
 )
 
-// sweepEvery is the time between two looks for what is to be forgotten, or still
-// to be written.
+// sweepEvery is the time between two looks for outcomes that are still to be written.
 const sweepEvery = time.Minute
 
 // Store is what Runs needs of the database. *store.DB is one.
@@ -87,11 +89,13 @@ type Sessions interface {
 	DropNotesTx(tx *store.Tx, notes []session.Note) error
 }
 
-// Config says what Runs works with. DB, Sessions, Backend, Emitter and Log are
+// Config says what Runs works with. DB, Tasks, Sessions, Backend, Emitter and Log are
 // required.
 type Config struct {
-	// DB is the database that Sessions is in.
-	DB       Store
+	// DB is the database that Sessions and Tasks are in.
+	DB Store
+	// Tasks is the engine of which every run is a task. It outlives Runs.
+	Tasks    task.Engine
 	Sessions Sessions
 	Backend  agent.Backend
 	Emitter  wire.Emitter
@@ -109,11 +113,9 @@ type Config struct {
 	InputBytesMax int
 	// ResumeMax limits the turns left by an earlier life that run at once.
 	ResumeMax int
-	// Retention is how long the outcome of a finished run answers its key.
-	Retention time.Duration
-	// CountMax and BytesMax limit the remembered outcomes, by number and by bytes;
-	// the oldest finished ones are forgotten first, runs in flight never.
-	CountMax, BytesMax int
+	// AdoptMax limits the turns of submitted tasks that run at once; the others wait in
+	// the engine, where their priority counts.
+	AdoptMax int
 	// DrainTimeout is how long Close waits for cancelled turns to end.
 	DrainTimeout time.Duration
 }
@@ -121,6 +123,7 @@ type Config struct {
 // Runs is the registry of agent turns. All methods are safe for concurrent use.
 type Runs struct {
 	db            Store
+	tasks         task.Engine
 	sessions      Sessions
 	backend       agent.Backend
 	emitter       wire.Emitter
@@ -132,8 +135,8 @@ type Runs struct {
 	sessionMax    int
 	inputMax      int64
 	drainTimeout  time.Duration
-	ledger        ledger
 	resumeSlots   chan struct{} // holds a token for each resumed turn that runs
+	adoptSlots    chan struct{} // the same for each task that was taken
 
 	// base is the lifetime of every run; stop ends it with a cause.
 	base context.Context
@@ -142,14 +145,13 @@ type Runs struct {
 
 	mu         sync.Mutex // guards the fields below
 	closed     bool
-	known      map[recordKey]*Run       // accepted, and something of it left in memory
+	known      map[task.Key]*Run        // accepted, and something of it left in memory
 	byID       map[string]*Run          // the newest of known for each run id
 	resumable  []*Run                   // left by an earlier life and not yet begun
 	unsaved    []*Run                   // ended, with an outcome that the disk refused
 	active     map[string][]*Run        // by canonical session key: accepted and not yet done
 	total      int                      // how many runs active holds
 	inputBytes int64                    // what their inputs take
-	lanes      map[string][]*Run        // by canonical session key: the turns in line, the head running
 	holds      map[string]chan struct{} // by canonical session key: closed when new runs may begin again
 	arrivals   map[string]*arrival      // by run id: who waits for a run that is not known yet
 }
@@ -160,6 +162,8 @@ func New(cfg Config) (*Runs, error) {
 	switch {
 	case cfg.DB == nil:
 		return nil, errors.New("turn: no database")
+	case cfg.Tasks == nil:
+		return nil, errors.New("turn: no task engine")
 	case cfg.Sessions == nil:
 		return nil, errors.New("turn: no session store")
 	case cfg.Backend == nil:
@@ -172,6 +176,7 @@ func New(cfg Config) (*Runs, error) {
 	base, stop := context.WithCancelCause(context.Background())
 	r := &Runs{
 		db:            cfg.DB,
+		tasks:         cfg.Tasks,
 		sessions:      cfg.Sessions,
 		backend:       cfg.Backend,
 		emitter:       cfg.Emitter,
@@ -183,21 +188,15 @@ func New(cfg Config) (*Runs, error) {
 		sessionMax:    orDefault(cfg.SessionRunsMax, sessionRunsMaxDefault),
 		inputMax:      int64(orDefault(cfg.InputBytesMax, inputBytesMaxDefault)),
 		drainTimeout:  orDefault(cfg.DrainTimeout, drainTimeoutDefault),
-		ledger: ledger{
-			log:       cfg.Log,
-			retention: orDefault(cfg.Retention, retentionDefault),
-			countMax:  int64(orDefault(cfg.CountMax, countMaxDefault)),
-			costMax:   int64(orDefault(cfg.BytesMax, bytesMaxDefault)),
-		},
-		resumeSlots: make(chan struct{}, orDefault(cfg.ResumeMax, resumeMaxDefault)),
-		base:        base,
-		stop:        stop,
-		known:       map[recordKey]*Run{},
-		byID:        map[string]*Run{},
-		active:      map[string][]*Run{},
-		lanes:       map[string][]*Run{},
-		holds:       map[string]chan struct{}{},
-		arrivals:    map[string]*arrival{},
+		resumeSlots:   make(chan struct{}, orDefault(cfg.ResumeMax, resumeMaxDefault)),
+		adoptSlots:    make(chan struct{}, orDefault(cfg.AdoptMax, adoptMaxDefault)),
+		base:          base,
+		stop:          stop,
+		known:         map[task.Key]*Run{},
+		byID:          map[string]*Run{},
+		active:        map[string][]*Run{},
+		holds:         map[string]chan struct{}{},
+		arrivals:      map[string]*arrival{},
 	}
 	if err := r.load(); err != nil {
 		return nil, fmt.Errorf("read the runs that were left: %w", err)
@@ -213,14 +212,17 @@ func orDefault[T int | time.Duration](v, def T) T {
 	return v
 }
 
-// Run begins the runs that an earlier life has left, forgets what is too old, and
-// blocks until ctx ends or Close is called. It returns what Close returns.
+// Run begins the runs that an earlier life has left, takes the tasks that somebody
+// submits, and blocks until ctx ends or Close is called. It returns what Close returns.
 func (r *Runs) Run(ctx context.Context) error {
 	r.resume()
+	var adopting sync.WaitGroup
+	adopting.Go(func() { r.adopt(ctx) })
+	defer adopting.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
-		r.sweep(ctx)
+		r.saveOutcomes(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -261,29 +263,16 @@ func (r *Runs) Close() error {
 	}
 }
 
-// sweep writes the outcomes that the disk refused and forgets the ended runs that
-// are too old, a few in each transaction.
-func (r *Runs) sweep(ctx context.Context) {
-	r.saveOutcomes(ctx)
-	for more := true; more; {
-		err := r.db.Update(ctx, func(tx *store.Tx) (err error) {
-			more, err = r.ledger.sweep(tx, time.Now())
-			return err
-		})
-		if err != nil {
-			if ctx.Err() == nil {
-				r.log.Warn("ended runs not forgotten", "err", err)
-			}
-			return
-		}
-	}
-}
-
 // inLine tells how many turns of a session run (one at most) and how many wait.
 func (r *Runs) inLine(sessionKey string) (running, queued int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := len(r.lanes[sessionKey])
+	n := 0
+	for _, run := range r.active[sessionKey] {
+		if !run.isCommand {
+			n++
+		}
+	}
 	if n == 0 {
 		return 0, 0
 	}

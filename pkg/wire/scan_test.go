@@ -158,6 +158,13 @@ func TestDepthOfTypedValues(t *testing.T) {
 			ok = ok && d.OpenArray() && (d.Element() || true)
 		}
 		require.Equal(t, want, ok, n)
+		d = NewDecoder([]byte(strings.Repeat(`{"a":`, n)), Closed)
+		ok = true
+		for range n {
+			ok = ok && d.OpenObject()
+			d.Member()
+		}
+		require.Equal(t, want, ok, n)
 	}
 }
 

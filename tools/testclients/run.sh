@@ -132,6 +132,9 @@ start_gateway
 
 marker="marker-$$-$RANDOM$RANDOM"
 check "openclaw health" "Agents: main" theirs health
+# With nothing but the token in its environment it was let in and paired, and nobody had
+# to do anything.
+check "nobody had to approve it" '"pending":[]' ours devices list --json
 check "openclaw gateway call system-presence" '"mode": "gateway"' theirs gateway call system-presence --url "$url" --token "$token"
 check "openclaw agent prints our answer" "$marker" theirs agent --session-id main --message "hello $marker"
 refute "openclaw agent did not fall back to an embedded run" 'falling back|embedded'

@@ -17,6 +17,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent/agenttest"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
+	"github.com/coderclaw/gateway/pkg/task/durable"
 	"github.com/coderclaw/gateway/pkg/turn"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
@@ -63,7 +64,9 @@ func openRig(t testing.TB, dir string, backend agent.Backend) *rig {
 	sess, err := session.New(session.Config{DB: db, Log: log})
 	require.NoError(t, err)
 	rec := &recorder{}
-	runs, err := turn.New(turn.Config{DB: db, Sessions: sess, Backend: backend, Emitter: rec, Log: log})
+	tasks, err := durable.New(durable.Config{DB: db, Log: log})
+	require.NoError(t, err)
+	runs, err := turn.New(turn.Config{DB: db, Tasks: tasks, Sessions: sess, Backend: backend, Emitter: rec, Log: log})
 	require.NoError(t, err)
 	svc, err := New(Config{Sessions: sess, Runs: runs})
 	require.NoError(t, err)

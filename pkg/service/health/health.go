@@ -48,6 +48,8 @@ type Config struct {
 	Model func() (id string, contextTokens int64)
 	// QueuedEvents lists the system events that wait for the next agent turn.
 	QueuedEvents func() []string
+	// Degraded tells why the gateway does not run as it is told to; nil is never.
+	Degraded func() []string
 }
 
 // Service implements protocol.HealthService.
@@ -107,8 +109,13 @@ func (s *Service) summarise(now time.Time) (protocol.HealthSummary, error) {
 			Key: e.Key, UpdatedAt: wire.NotNull(e.UpdatedAt), Age: wire.NotNull(age(now, e.UpdatedAt)),
 		})
 	}
+	var degraded []string
+	if s.cfg.Degraded != nil {
+		degraded = s.cfg.Degraded()
+	}
 	return protocol.HealthSummary{
-		Ok: true, Ts: now.UnixMilli(),
+		Degraded: degraded,
+		Ok:       true, Ts: now.UnixMilli(),
 		Channels: wire.Object("{}"), ChannelOrder: []string{}, ChannelLabels: map[string]string{},
 		HeartbeatSeconds: int64(heartbeatEvery.Seconds()), DefaultAgentID: s.cfg.DefaultAgentID,
 		Agents: []protocol.HealthAgent{{

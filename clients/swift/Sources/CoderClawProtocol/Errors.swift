@@ -63,6 +63,18 @@ public enum GatewayErrorDetail {
     /// A token was offered and the gateway has none configured.
     public static let authTokenNotConfigured = "AUTH_TOKEN_NOT_CONFIGURED"
 
+    /// Somebody else changed the configuration since it was read.
+    public static let configChanged = "CONFIG_CHANGED"
+
+    /// The write did not say which version of the configuration it changes.
+    public static let configHashRequired = "CONFIG_HASH_REQUIRED"
+
+    /// The gateway cannot run with the text; details.issues tells every fault. Nothing was written.
+    public static let configInvalid = "CONFIG_INVALID"
+
+    /// The text is not JSON5; the message tells where it stops being so.
+    public static let configSyntax = "CONFIG_SYNTAX"
+
     /// The first request of the connection was not connect.
     public static let connectRequired = "CONNECT_REQUIRED"
 
@@ -368,6 +380,38 @@ extension GatewayErrorInfo {
             fix: "Set gateway.auth.token in the gateway's configuration, or prove it in the way that is configured.",
             isRetryable: false,
             error: "INVALID_REQUEST", nextStep: "review_auth_configuration", closeCode: 1008
+        ),
+        GatewayErrorInfo(
+            name: "CONFIG_CHANGED",
+            meaning: "Somebody else changed the configuration since it was read.",
+            cause: "params.baseHash is not the hash of the file: a person edited it, or another client wrote it.",
+            fix: "Read it again, make the change once more and send the new hash: `coderclaw call config.get`",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "reread_then_retry", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "CONFIG_HASH_REQUIRED",
+            meaning: "The write did not say which version of the configuration it changes.",
+            cause: "params.baseHash is missing although there is a file.",
+            fix: "Read the file first and send its hash: `coderclaw call config.get`",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "reread_then_retry", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "CONFIG_INVALID",
+            meaning: "The gateway cannot run with the text; details.issues tells every fault. Nothing was written.",
+            cause: "An unknown key, a value of another type or out of bounds, a variable that is not set, or a placeholder where no secret is stored.",
+            fix: "Mend what details.issues names. `coderclaw config check FILE` tells the same with lines, docs/configuration.md what each key takes.",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "fix_request", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "CONFIG_SYNTAX",
+            meaning: "The text is not JSON5; the message tells where it stops being so.",
+            cause: "A bracket, a comma or a quote that is missing or too many.",
+            fix: "Mend the text. `coderclaw config check FILE` tells line and column.",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "fix_request", closeCode: nil
         ),
         GatewayErrorInfo(
             name: "CONNECT_REQUIRED",

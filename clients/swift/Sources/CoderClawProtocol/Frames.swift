@@ -285,6 +285,9 @@ public struct ErrorDetails: Codable, Sendable, Hashable {
     /// With INTERNAL: finds the whole story in the gateway's log.
     public var errorId: String?
 
+    /// With CONFIG_INVALID: every fault of the text.
+    public var issues: [ConfigIssue]?
+
     /// Creates a value from its members.
     public init(
         code: String? = nil,
@@ -297,7 +300,8 @@ public struct ErrorDetails: Codable, Sendable, Hashable {
         limit: String? = nil,
         host: String? = nil,
         origin: String? = nil,
-        errorId: String? = nil
+        errorId: String? = nil,
+        issues: [ConfigIssue]? = nil
     ) {
         self.code = code
         self.recommendedNextStep = recommendedNextStep
@@ -310,6 +314,7 @@ public struct ErrorDetails: Codable, Sendable, Hashable {
         self.host = host
         self.origin = origin
         self.errorId = errorId
+        self.issues = issues
     }
 }
 

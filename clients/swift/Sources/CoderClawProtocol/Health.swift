@@ -202,6 +202,10 @@ public struct HealthSummary: Codable, Sendable, Hashable {
     /// Sessions of the default agent.
     public var sessions: HealthSessions
 
+    /// Why the gateway does not run as it is told to, in words for people; absent when it does. A faulty
+    /// configuration is one such reason.
+    public var degraded: [String]?
+
     /// Creates a value from its members.
     public init(
         ts: Int64,
@@ -212,7 +216,8 @@ public struct HealthSummary: Codable, Sendable, Hashable {
         heartbeatSeconds: Int64,
         defaultAgentId: String,
         agents: [HealthAgent],
-        sessions: HealthSessions
+        sessions: HealthSessions,
+        degraded: [String]? = nil
     ) {
         self.ts = ts
         self.durationMs = durationMs
@@ -223,6 +228,7 @@ public struct HealthSummary: Codable, Sendable, Hashable {
         self.defaultAgentId = defaultAgentId
         self.agents = agents
         self.sessions = sessions
+        self.degraded = degraded
     }
 
     private enum CodingKeys: String, CodingKey {
@@ -236,6 +242,7 @@ public struct HealthSummary: Codable, Sendable, Hashable {
         case defaultAgentId
         case agents
         case sessions
+        case degraded
     }
 
     public init(from decoder: any Decoder) throws {
@@ -250,6 +257,7 @@ public struct HealthSummary: Codable, Sendable, Hashable {
         defaultAgentId = try members.decode(String.self, forKey: .defaultAgentId)
         agents = try members.decode([HealthAgent].self, forKey: .agents)
         sessions = try members.decode(HealthSessions.self, forKey: .sessions)
+        degraded = try members.decodeIfPresent([String].self, forKey: .degraded)
     }
 
     public func encode(to encoder: any Encoder) throws {
@@ -264,6 +272,7 @@ public struct HealthSummary: Codable, Sendable, Hashable {
         try members.encode(defaultAgentId, forKey: .defaultAgentId)
         try members.encode(agents, forKey: .agents)
         try members.encode(sessions, forKey: .sessions)
+        try members.encodeIfPresent(degraded, forKey: .degraded)
     }
 }
 

@@ -4,7 +4,9 @@ import type { Codec } from "../wire/codec.js";
 import * as agent from "./agent.js";
 import * as agents from "./agents.js";
 import * as audit from "./audit.js";
+import * as backup from "./backup.js";
 import * as chat from "./chat.js";
+import * as config from "./config.js";
 import * as device from "./device.js";
 import * as frames from "./frames.js";
 import * as health from "./health.js";
@@ -23,7 +25,9 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...agent,
   ...agents,
   ...audit,
+  ...backup,
   ...chat,
+  ...config,
   ...device,
   ...frames,
   ...health,

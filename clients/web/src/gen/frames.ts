@@ -2,6 +2,7 @@
 
 import { array, boolean, integer, json, literal, nullable, object, openEnum, optional, record, ref, string, tagged, type Codec, type Int64, type Open, type Unknown } from "../wire/codec.js";
 import { type JSONValue } from "../wire/json.js";
+import { ConfigIssue } from "./config.js";
 import { PresenceEntry } from "./presence.js";
 
 /** A client's request. The first frame of a connection must be one whose method is connect. */
@@ -137,6 +138,8 @@ export interface ErrorDetails {
   readonly origin?: string;
   /** With INTERNAL: finds the whole story in the gateway's log. (≥ 1 characters) */
   readonly errorId?: string;
+  /** With CONFIG_INVALID: every fault of the text. */
+  readonly issues?: readonly ConfigIssue[];
 }
 
 export const ErrorDetails: Codec<ErrorDetails> = object<ErrorDetails>({
@@ -151,6 +154,7 @@ export const ErrorDetails: Codec<ErrorDetails> = object<ErrorDetails>({
   host: optional(string),
   origin: optional(string),
   errorId: optional(string),
+  issues: optional(array(ref(() => ConfigIssue))),
 });
 
 /**

@@ -118,6 +118,11 @@ export interface HealthSummary {
   readonly agents: readonly HealthAgent[];
   /** Sessions of the default agent. */
   readonly sessions: HealthSessions;
+  /**
+   * Why the gateway does not run as it is told to, in words for people; absent when it does. A faulty
+   * configuration is one such reason. (≥ 1 characters)
+   */
+  readonly degraded?: readonly string[];
 }
 
 export const HealthSummary: Codec<HealthSummary> = object<HealthSummary>({
@@ -131,6 +136,7 @@ export const HealthSummary: Codec<HealthSummary> = object<HealthSummary>({
   defaultAgentId: string,
   agents: array(ref(() => HealthAgent)),
   sessions: ref(() => HealthSessions),
+  degraded: optional(array(string)),
 });
 
 /** No params. Anything sent is ignored. */

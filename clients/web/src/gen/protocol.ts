@@ -4,7 +4,9 @@ import type { Codec } from "../wire/codec.js";
 import { AgentAccepted, AgentEvent, AgentIdentityParams, AgentIdentityResult, AgentParams, AgentResult, AgentWaitParams, AgentWaitResult } from "./agent.js";
 import { AgentsCreateParams, AgentsCreateResult, AgentsDeleteParams, AgentsDeleteResult, AgentsFilesGetParams, AgentsFilesGetResult, AgentsFilesListParams, AgentsFilesListResult, AgentsFilesSetParams, AgentsFilesSetResult, AgentsListParams, AgentsListResult, AgentsUpdateParams, AgentsUpdateResult } from "./agents.js";
 import { AuditListParams, AuditListResult } from "./audit.js";
+import { BackupCheckParams, BackupCheckResult, BackupCreateParams, BackupCreateResult } from "./backup.js";
 import { ChatAbortParams, ChatAbortResult, ChatEvent, ChatHistoryParams, ChatHistoryResult, ChatInjectParams, ChatInjectResult, ChatSendParams, ChatSendResult } from "./chat.js";
+import { ConfigApplyParams, ConfigFileSnapshot, ConfigGetParams, ConfigPatchParams, ConfigSchemaParams, ConfigSchemaResponse, ConfigSetParams, ConfigSetResult, ConfigWriteResult } from "./config.js";
 import { DevicePairApproveParams, DevicePairApproveResult, DevicePairListParams, DevicePairListResult, DevicePairRejectParams, DevicePairRejectResult, DevicePairRemoveParams, DevicePairRemoveResult, DevicePairRenameParams, DevicePairRenameResult, DevicePairRequestedEvent, DevicePairResolvedEvent, DeviceTokenRevokeParams, DeviceTokenRevokeResult, DeviceTokenRotateParams, DeviceTokenRotateResult } from "./device.js";
 import { ConnectChallengeEvent, ConnectParams, HelloOk, ShutdownEvent, TickEvent } from "./frames.js";
 import { HealthParams, HealthSummary, HeartbeatEvent, LastHeartbeatParams, LastHeartbeatResult, SetHeartbeatsParams, SetHeartbeatsResult, StatusParams, StatusSummary } from "./health.js";
@@ -42,6 +44,10 @@ export interface Methods {
   readonly "agents.update": { readonly params: AgentsUpdateParams; readonly result: AgentsUpdateResult };
   /** The record of decisions, newest first, page by page. */
   readonly "audit.list": { readonly params: AuditListParams; readonly result: AuditListResult };
+  /** Checks the database in a copy that is not kept. */
+  readonly "backup.check": { readonly params: BackupCheckParams; readonly result: BackupCheckResult };
+  /** Writes a copy of the database on the gateway's host, checks it, and says where it is. */
+  readonly "backup.create": { readonly params: BackupCreateParams; readonly result: BackupCreateResult };
   /** Aborts one run, or all runs of a conversation. */
   readonly "chat.abort": { readonly params: ChatAbortParams; readonly result: ChatAbortResult };
   /** The end of a conversation, fit for a screen. */
@@ -50,6 +56,16 @@ export interface Methods {
   readonly "chat.inject": { readonly params: ChatInjectParams; readonly result: ChatInjectResult };
   /** Sends a message; the answer comes as agent and chat events. */
   readonly "chat.send": { readonly params: ChatSendParams; readonly result: ChatSendResult };
+  /** Replaces the configuration file and tells what the gateway does about it. */
+  readonly "config.apply": { readonly params: ConfigApplyParams; readonly result: ConfigWriteResult };
+  /** The configuration file without its secrets, and what is wrong with it. */
+  readonly "config.get": { readonly params: ConfigGetParams; readonly result: ConfigFileSnapshot };
+  /** Changes keys of the configuration file and tells what the gateway does about it. */
+  readonly "config.patch": { readonly params: ConfigPatchParams; readonly result: ConfigWriteResult };
+  /** JSON Schema of the configuration, and how forms show its keys. */
+  readonly "config.schema": { readonly params: ConfigSchemaParams; readonly result: ConfigSchemaResponse };
+  /** Replaces the configuration file; a running gateway then takes up the change by itself. */
+  readonly "config.set": { readonly params: ConfigSetParams; readonly result: ConfigSetResult };
   /** Opens the session of a connection; legal only as its first request. */
   readonly "connect": { readonly params: ConnectParams; readonly result: HelloOk };
   /** Grants what a device asks for, if the caller holds all of it. */
@@ -190,10 +206,17 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "agents.list": { params: AgentsListParams, result: AgentsListResult, role: "operator", scope: "operator.read", idempotent: false },
   "agents.update": { params: AgentsUpdateParams, result: AgentsUpdateResult, role: "operator", scope: "operator.admin", idempotent: false },
   "audit.list": { params: AuditListParams, result: AuditListResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "backup.check": { params: BackupCheckParams, result: BackupCheckResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "backup.create": { params: BackupCreateParams, result: BackupCreateResult, role: "operator", scope: "operator.admin", idempotent: false },
   "chat.abort": { params: ChatAbortParams, result: ChatAbortResult, role: "operator", scope: "operator.write", idempotent: false },
   "chat.history": { params: ChatHistoryParams, result: ChatHistoryResult, role: "operator", scope: "operator.read", idempotent: false },
   "chat.inject": { params: ChatInjectParams, result: ChatInjectResult, role: "operator", scope: "operator.admin", idempotent: false },
   "chat.send": { params: ChatSendParams, result: ChatSendResult, role: "operator", scope: "operator.write", idempotent: true },
+  "config.apply": { params: ConfigApplyParams, result: ConfigWriteResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "config.get": { params: ConfigGetParams, result: ConfigFileSnapshot, role: "operator", scope: "operator.read", idempotent: false },
+  "config.patch": { params: ConfigPatchParams, result: ConfigWriteResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "config.schema": { params: ConfigSchemaParams, result: ConfigSchemaResponse, role: "operator", scope: "operator.admin", idempotent: false },
+  "config.set": { params: ConfigSetParams, result: ConfigSetResult, role: "operator", scope: "operator.admin", idempotent: false },
   "connect": { params: ConnectParams, result: HelloOk, role: "any", scope: "", idempotent: false },
   "device.pair.approve": { params: DevicePairApproveParams, result: DevicePairApproveResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "device.pair.list": { params: DevicePairListParams, result: DevicePairListResult, role: "operator", scope: "operator.pairing", idempotent: false },

@@ -14,7 +14,7 @@ import (
 // good is a file that the house likes.
 const good = `{
 	"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://example.test/a.json", "title": "a", "description": "About a.",
-	"x-roles": {"operator": {"doc": "A person."}}, "x-scopes": {"look": {"doc": "Look.", "implies": ["*"]}},
+	"x-roles": {"operator": {"doc": "A person."}}, "x-scopes": {"operator.look": {"doc": "Look.", "implies": ["*"]}},
 	"$defs": {
 		"Ask": {"description": "Asks.", "type": "object", "additionalProperties": false, "required": ["idempotencyKey"],
 			"properties": {"idempotencyKey": {"description": "Key.", "type": "string"}, "hint": {"description": "Any."}},
@@ -23,8 +23,8 @@ const good = `{
 			"examples": [{}], "x-invalid": [{"value": 1, "errors": "must be object"}]},
 		"Inner": {"description": "Is inside.", "type": "object", "additionalProperties": true}
 	},
-	"x-methods": {"a.do": {"params": {"$ref": "#/$defs/Ask"}, "result": {"$ref": "#/$defs/Answer"}, "role": "operator", "scope": "look", "idempotency": "required", "replay": "handler", "reply": "once", "listed": true, "since": "3", "doc": "Does."}},
-	"x-events": {"a.done": {"payload": {"$ref": "#/$defs/Answer"}, "audience": ["look"], "stateVersion": false, "droppable": "never", "since": "3", "doc": "Done."}}
+	"x-methods": {"a.do": {"params": {"$ref": "#/$defs/Ask"}, "result": {"$ref": "#/$defs/Answer"}, "role": "operator", "scope": "operator.look", "idempotency": "required", "replay": "handler", "reply": "once", "listed": true, "since": "3", "doc": "Does."}},
+	"x-events": {"a.done": {"payload": {"$ref": "#/$defs/Answer"}, "audience": ["operator.look"], "stateVersion": false, "droppable": "never", "since": "3", "doc": "Done."}}
 }`
 
 func lint(t *testing.T, text string) error {
@@ -41,8 +41,8 @@ func TestHouse(t *testing.T) {
 		{"id", "test/a.json", "test/b.json", "a.json: $id must end in /a.json"},
 		{"title", `"title": "a"`, `"title": "b"`, `a.json: title must be "a"`},
 		{"description of the file", `"About a."`, `""`, "a.json: the file has no description"},
-		{"doc of a table", `"Look."`, `""`, "a.json#/x-scopes/look: the entry has no doc"},
-		{"implied scope", `["*"]`, `["touch"]`, `a.json#/x-scopes/look: implies the unknown scope "touch"`},
+		{"doc of a table", `"Look."`, `""`, "a.json#/x-scopes/operator.look: the entry has no doc"},
+		{"implied scope", `["*"]`, `["touch"]`, `a.json#/x-scopes/operator.look: implies the unknown scope "touch"`},
 		{"name of a definition", `"Inner": {`, `"inner": {`, ""},
 		{"description of a definition", `"Is inside."`, `""`, "a.json#/$defs/Inner: the definition has no description"},
 		{"description of a property", `"description": "Key.", `, ``, "a.json#/$defs/Ask/properties/idempotencyKey: the property has no description"},
@@ -67,7 +67,8 @@ func TestHouse(t *testing.T) {
 		{"no params", `"params": {"$ref": "#/$defs/Ask"}, `, ``, "a.json#/x-methods/a.do: params is missing"},
 		{"params without a name", `"params": {"$ref": "#/$defs/Ask"}`, `"params": {"type": "object"}`, "a.json#/x-methods/a.do/params: params must be a $ref to a definition"},
 		{"role", `"role": "operator"`, `"role": "king"`, `a.json#/x-methods/a.do: role "king" is none of ["any" "operator"]`},
-		{"scope", `"scope": "look"`, `"scope": "peek"`, `a.json#/x-methods/a.do: scope "peek" is none of ["" "look"]`},
+		{"scope", `"scope": "operator.look"`, `"scope": "peek"`, `a.json#/x-methods/a.do: scope "peek" is none of ["" "operator.look"]`},
+		{"no scope", `"scope": "operator.look", `, ``, "a.json#/x-methods/a.do: scope is missing: without one every operator may call the method"},
 		{"reply", `"reply": "once", `, ``, "a.json#/x-methods/a.do: reply is missing"},
 		{"staged without an ack", `"reply": "once"`, `"reply": "staged"`, "a.json#/x-methods/a.do: ack is missing"},
 		{"ack without stages", `"reply": "once"`, `"reply": "once", "ack": {"$ref": "#/$defs/Answer"}`, "a.json#/x-methods/a.do: only a staged method has an ack"},
@@ -79,8 +80,8 @@ func TestHouse(t *testing.T) {
 		{"doc", `"doc": "Does."`, `"doc": ""`, "a.json#/x-methods/a.do: doc is missing"},
 		{"validation", `"reply": "once"`, `"reply": "once", "validation": "some"`, `a.json#/x-methods/a.do: validation "some" is none of ["" "none"]`},
 		{"unvalidated and closed", `"reply": "once"`, `"reply": "once", "validation": "none"`, "a.json#/x-methods/a.do: params that are not validated are an open object"},
-		{"audience", `"audience": ["look"]`, `"audience": []`, "a.json#/x-events/a.done: audience is missing"},
-		{"unknown audience", `"audience": ["look"]`, `"audience": ["look", "sky"]`, `a.json#/x-events/a.done: audience "sky" is none of ["all" "operator" "look"]`},
+		{"audience", `"audience": ["operator.look"]`, `"audience": []`, "a.json#/x-events/a.done: audience is missing"},
+		{"unknown audience", `"audience": ["operator.look"]`, `"audience": ["operator.look", "sky"]`, `a.json#/x-events/a.done: audience "sky" is none of ["all" "operator" "operator.look"]`},
 		{"droppable", `"droppable": "never"`, `"droppable": "often"`, `a.json#/x-events/a.done: droppable "often" is none of ["never" "always" "delta"]`},
 		{"stateVersion", `"stateVersion": false, `, ``, "a.json#/x-events/a.done: stateVersion is missing"},
 		{"payload", `"payload": {"$ref": "#/$defs/Answer"}, `, ``, "a.json#/x-events/a.done: payload is missing"},

@@ -2,6 +2,7 @@ package lint
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/coderclaw/gateway/tools/protogen/internal/load"
 )
@@ -34,6 +35,9 @@ func (h *house) method(m *load.Method) {
 	}
 	h.oneOf(m.Pos, "role", m.Role, append([]string{"any"}, h.roles...)...)
 	h.oneOf(m.Pos, "scope", m.Scope, append([]string{""}, h.scopes...)...)
+	if m.Scope == "" && h.scoped(m.Role) {
+		h.Addf(m.Pos, "scope is missing: without one every %s may call the method", m.Role)
+	}
 	h.oneOf(m.Pos, "idempotency", m.Idempotency, "", "none", "required")
 	h.oneOf(m.Pos, "validation", m.Validation, "", "none")
 	if m.Idempotency == "required" {
@@ -57,6 +61,11 @@ func (h *house) method(m *load.Method) {
 			h.Addf(m.Pos, "params that are not validated are an open object")
 		}
 	}
+}
+
+// scoped reports whether the scopes are those of a role, which their names begin with.
+func (h *house) scoped(role string) bool {
+	return slices.ContainsFunc(h.scopes, func(scope string) bool { return strings.HasPrefix(scope, role+".") })
 }
 
 // key checks that a method with idempotency demands the key.

@@ -1,32 +1,10 @@
-package identity
+package defences
 
-import (
-	"context"
-	"encoding/json"
-	"flag"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"testing"
-
-	"github.com/stretchr/testify/require"
-)
-
-var defencesFlag = flag.Bool("defences", false, "remove each defence in turn and see that a test fails without it")
-
-// defence is a piece of this package that keeps somebody out, and what the package
-// would be without it. The number is that of the entry in the catalogue of
-// published vulnerabilities that it answers.
-type defence struct {
-	name, file, with, without string
-	// caughtBy is the pattern of the tests, one of which must fail.
-	caughtBy string
-}
-
-var defences = []defence{
+// identityDefences are those of pkg/identity: who a peer is.
+var identityDefences = []defence{
 	{"2 a wrong secret", "secret.go", `s.sum[:]) == 1 && s.set`, `s.sum[:]) >= 0 && s.set`, "TestConnectRefuses"},
 	{"3 scopes without a device", "connect.go", "c.scopes = []string{}\n\tswitch", "switch", "TestConnectWithoutDevice"},
+	{"4 scopes that nobody asked for", "connect.go", `c.scopes = grantable(c.role, p.Scopes)`, "c.scopes = grantable(c.role, p.Scopes)\n\tif len(p.Scopes) == 0 {\n\t\tc.scopes = grantable(c.role, []string{protocol.ScopeOperatorAdmin})\n\t}", "TestConnectWithoutScopesHasNone"},
 	{"5 the old secret after a rotation", "events.go", `g.secret.Store(next)`, `_ = next`, "TestSetSecret"},
 	{"5 connections of the old secret", "events.go", `g.events.SecretChanged()`, ``, "TestSetSecret"},
 	{"5 grants of the old secret", "events.go", `next.generation = old.generation + 1`, ``, "TestSetSecret"},
@@ -108,9 +86,9 @@ var defences = []defence{
 	{"49 a separator in a platform", "key.go", ` || strings.Contains(platform+family, "|")`, ``, "TestThirdForm"},
 	{"50 points of small order", "key.go", `MultByCofactor(point).Equal(identity) == 1 {
 		return errKeySmallOrder`, `MultByCofactor(point).Equal(identity) == 1 {
-		return nil`, "Key"},
-	{"50 points of mixed order", "key.go", `Equal(identity) != 1 {`, `Equal(identity) > 1 {`, "Key"},
-	{"50 two encodings of a point", "key.go", `if !bytes.Equal(point.Bytes(), raw) {`, `if false && !bytes.Equal(point.Bytes(), raw) {`, "Key"},
+		return nil`, "TestSmallOrderKeysAreRefused"},
+	{"50 points of mixed order", "key.go", `Equal(identity) != 1 {`, `Equal(identity) > 1 {`, "TestMixedOrderKeysAreRefused"},
+	{"50 two encodings of a point", "key.go", `if !bytes.Equal(point.Bytes(), raw) {`, `if false && !bytes.Equal(point.Bytes(), raw) {`, "TestNonCanonicalKeysAreRefused"},
 	{"51 connections of a removed device", "decisions.go", `g.events.AuthorityChanged(deviceID, "")`, ``, "TestRejectRemove"},
 	{"51 connections of a revoked token", "decisions.go", "revoked\", \"deviceId\", deviceID, \"role\", role, \"by\", by.name())\n\tg.took()\n\tg.events.AuthorityChanged(deviceID, role)", "revoked\")\n\tg.took()", "TestRotateAndRevoke"},
 	{"51 connections of a rotated token", "decisions.go", "rotated\", \"deviceId\", deviceID, \"role\", role, \"by\", by.name())\n\tg.took()\n\tg.events.AuthorityChanged(deviceID, role)", "rotated\")\n\tg.took()", "TestRotateAndRevoke"},
@@ -128,55 +106,9 @@ var defences = []defence{
 	{"55 old requests of nodes", "nodes.go", `return now-r.Ts >= pendingTTL.Milliseconds()`, `return false`, "TestNodeRequestsAreCapped"},
 	{"56 a node's token on disk", "nodes.go", `TokenSHA256: tokenHash(token), CreatedAtMs`, `TokenSHA256: token, CreatedAtMs`, "TestNodeIsPaired"},
 	{"56 a node's token that is guessed", "nodes.go", `[]byte(tokenHash(token))) != 1 {`, `[]byte(tokenHash(token))) > 1 {`, "TestNodeIsPaired"},
+	{"56 tokens in the store", "device.go", "\tsum := sha256.Sum256([]byte(text))\n\treturn hex.EncodeToString(sum[:])", "\t_, _ = sha256.Sum256, hex.EncodeToString\n\treturn text", "TestSecretsStayOutOfTheLogAndTheStore"},
 	{"59 another's id", "connect.go", `if c.device.ID != id {`, `if false {`, "TestConnectRefuses"},
 	{"102 guesses over HTTP", "secret.go", `v := g.limiter.judge(source{kind: sharedCredential, from: addressSource(addr)}, g.secret.Load().matches(secret))`, `v := verdict{right: g.secret.Load().matches(secret), weighed: true}`, "TestBearerCheck"},
 	{"102 the right secret among too many", "limit.go", `if v.weighed = v.retryAfter == 0; !v.weighed {`, `if v.weighed = v.retryAfter == 0; !v.weighed && !right {`, "TestBearerCheck"},
 	{"104 failures that are free", "limit.go", "l.failLocked(s, now)\n\t}\n\treturn v", "}\n\treturn v", "TestBearerCheck"},
-}
-
-// TestDefencesAreThere keeps the list true: each piece stands where it says, once,
-// and names a test that exists.
-func TestDefencesAreThere(t *testing.T) {
-	tests := ""
-	files, err := filepath.Glob("*_test.go")
-	require.NoError(t, err)
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		require.NoError(t, err)
-		tests += string(raw)
-	}
-	for _, d := range defences {
-		raw, err := os.ReadFile(d.file)
-		require.NoError(t, err)
-		require.Equal(t, 1, strings.Count(string(raw), d.with), "%s: %q in %s", d.name, d.with, d.file)
-		require.Contains(t, tests, d.caughtBy)
-	}
-}
-
-// TestDefences removes each defence in a copy of its file and requires the tests to
-// fail. It builds the package once for each,
-// which takes a minute or two, and runs with -defences.
-func TestDefences(t *testing.T) {
-	if !*defencesFlag {
-		t.Skip("runs with -defences")
-	}
-	here, err := os.Getwd()
-	require.NoError(t, err)
-	for _, d := range defences {
-		t.Run(d.name, func(t *testing.T) {
-			t.Parallel()
-			raw, err := os.ReadFile(d.file)
-			require.NoError(t, err)
-			dir := t.TempDir()
-			weak := filepath.Join(dir, d.file)
-			require.NoError(t, os.WriteFile(weak, []byte(strings.Replace(string(raw), d.with, d.without, 1)), 0o600))
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(here, d.file): weak}})
-			require.NoError(t, err)
-			list := filepath.Join(dir, "overlay.json")
-			require.NoError(t, os.WriteFile(list, overlay, 0o600))
-			out, err := exec.CommandContext(context.Background(), "go", "test", "-vet=off", "-count=1", "-failfast", "-ldflags=-s -w", "-overlay", list, "-run", d.caughtBy, ".").CombinedOutput()
-			require.Error(t, err, "no test missed it")
-			require.Contains(t, string(out), "--- FAIL", "a test failed, not the build:\n%s", out)
-		})
-	}
 }

@@ -1,0 +1,6 @@
+package audit
+
+import "github.com/coderclaw/gateway/pkg/store"
+
+// Tables lists this package's buckets, for the check of a database file.
+func Tables() []store.Table { return []store.Table{bucket.Table()} }
