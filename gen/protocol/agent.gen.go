@@ -298,7 +298,7 @@ const (
 // One step of a run.
 type AgentEvent struct {
 	// The step. lifecycle: AgentLifecycleData; assistant: AgentAssistantData; tool:
-	// AgentToolData; error: AgentErrorData.
+	// AgentToolData; compaction: AgentCompactionData; error: AgentErrorData.
 	Data wire.Object `json:"data"`
 
 	// The run.
@@ -394,6 +394,24 @@ type AgentToolData struct {
 
 	// Ties the phases of one call together.
 	ToolCallID string `json:"toolCallId" jsonschema:"minLength=1"`
+}
+
+// Whether the conversation is being made shorter for the model, or was.
+type AgentCompactionPhase string
+
+const (
+	AgentCompactionPhaseEnd   AgentCompactionPhase = "end"
+	AgentCompactionPhaseStart AgentCompactionPhase = "start"
+)
+
+// Data of the stream compaction: the older part of the conversation is summarised, because it does
+// not fit the model's window. The transcript keeps every message.
+type AgentCompactionData struct {
+	// Where it is.
+	Phase AgentCompactionPhase `json:"phase"`
+
+	// With end: whether the turn is tried again after a model found it too long.
+	WillRetry wire.Opt[bool] `json:"willRetry,omitzero"`
 }
 
 // Data of the stream error: the gateway noticed a hole in a run's events.

@@ -2441,6 +2441,137 @@ func (v AgentToolData) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
+// DecodeAgentCompactionPhase reads one AgentCompactionPhase strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentCompactionPhase(raw []byte) (AgentCompactionPhase, error) {
+	var v AgentCompactionPhase
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentCompactionPhase), wire.Explain(raw, wire.Closed, &ruleAgentCompactionPhase, rule)
+}
+
+// DecodeAgentCompactionPhaseOpen reads one AgentCompactionPhase as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentCompactionPhaseOpen(raw []byte) (AgentCompactionPhase, error) {
+	var v AgentCompactionPhase
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentCompactionPhase), wire.Explain(raw, wire.Open, &ruleAgentCompactionPhase, rule)
+}
+
+// CodecAgentCompactionPhase converts between AgentCompactionPhase and JSON.
+var CodecAgentCompactionPhase = wire.Codec[AgentCompactionPhase]{Decode: DecodeAgentCompactionPhase, DecodeOpen: DecodeAgentCompactionPhaseOpen, Append: appendAgentCompactionPhase}
+
+func appendAgentCompactionPhase(b []byte, v AgentCompactionPhase) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentCompactionPhase) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentCompactionPhase) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentCompactionPhaseOpen(append([]byte(nil), data...))
+	return err
+}
+
+// Known reports whether v is one of the values that this version of the protocol names.
+func (v AgentCompactionPhase) Known() bool {
+	switch v {
+	case AgentCompactionPhaseStart, AgentCompactionPhaseEnd:
+		return true
+	}
+	return false
+}
+
+func (v *AgentCompactionPhase) decode(d *wire.Decoder) bool {
+	return d.Text((*string)(v)) && (v.Known() || d.IsOpen())
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentCompactionPhase) AppendJSON(b []byte) []byte {
+	return wire.AppendText(b, string(v))
+}
+
+// DecodeAgentCompactionData reads one AgentCompactionData strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeAgentCompactionData(raw []byte) (AgentCompactionData, error) {
+	var v AgentCompactionData
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentCompactionData), wire.Explain(raw, wire.Closed, &ruleAgentCompactionData, rule)
+}
+
+// DecodeAgentCompactionDataOpen reads one AgentCompactionData as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeAgentCompactionDataOpen(raw []byte) (AgentCompactionData, error) {
+	var v AgentCompactionData
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(AgentCompactionData), wire.Explain(raw, wire.Open, &ruleAgentCompactionData, rule)
+}
+
+// CodecAgentCompactionData converts between AgentCompactionData and JSON.
+var CodecAgentCompactionData = wire.Codec[AgentCompactionData]{Decode: DecodeAgentCompactionData, DecodeOpen: DecodeAgentCompactionDataOpen, Append: appendAgentCompactionData}
+
+func appendAgentCompactionData(b []byte, v AgentCompactionData) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v AgentCompactionData) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *AgentCompactionData) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeAgentCompactionDataOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *AgentCompactionData) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "phase":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !v.Phase.decode(d) {
+				return false
+			}
+		case "willRetry":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.WillRetry.Set = true
+			if !d.Bool(&v.WillRetry.V) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v AgentCompactionData) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"phase":`...)
+	b = v.Phase.AppendJSON(b)
+	if v.WillRetry.Set {
+		b = append(b, `,"willRetry":`...)
+		b = strconv.AppendBool(b, v.WillRetry.V)
+	}
+	return append(b, '}')
+}
+
 // DecodeAgentErrorData reads one AgentErrorData strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
 func DecodeAgentErrorData(raw []byte) (AgentErrorData, error) {
 	var v AgentErrorData

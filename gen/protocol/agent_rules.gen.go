@@ -187,6 +187,16 @@ var ruleAgentToolData = wire.Rule{Types: []string{"object"}, Required: []string{
 	{Name: "result", Rule: wire.Rule{}},
 }}
 
+var ruleAgentCompactionPhase = wire.Rule{AnyOf: []wire.Rule{
+	{Types: []string{"string"}, Const: `"start"`},
+	{Types: []string{"string"}, Const: `"end"`},
+}}
+
+var ruleAgentCompactionData = wire.Rule{Types: []string{"object"}, Required: []string{"phase"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "phase", Rule: wire.Rule{Ref: "AgentCompactionPhase"}},
+	{Name: "willRetry", Rule: wire.Rule{Types: []string{"boolean"}}},
+}}
+
 var ruleAgentErrorData = wire.Rule{Types: []string{"object"}, Required: []string{"reason"}, Closed: true, Properties: []wire.PropertyRule{
 	{Name: "reason", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "expected", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},

@@ -246,6 +246,22 @@ func (c Client) SystemPresence(ctx context.Context, params SystemPresenceParams)
 	return wire.Call(ctx, c.Caller, MethodSystemPresence, params)
 }
 
+// SessionsAbort calls sessions.abort: chat.abort by session key.
+func (c Client) SessionsAbort(ctx context.Context, params SessionsAbortParams) (ChatAbortResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsAbort, params)
+}
+
+// SessionsCompact calls sessions.compact: Takes all but the newest entries out of a transcript,
+// which is archived as it was.
+func (c Client) SessionsCompact(ctx context.Context, params SessionsCompactParams) (SessionsCompactResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsCompact, params)
+}
+
+// SessionsCreate calls sessions.create: Begins a session before its first message.
+func (c Client) SessionsCreate(ctx context.Context, params SessionsCreateParams) (SessionsCreateResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsCreate, params)
+}
+
 // SessionsDelete calls sessions.delete: Deletes a session and archives its transcript.
 func (c Client) SessionsDelete(ctx context.Context, params SessionsDeleteParams) (SessionsDeleteResult, error) {
 	return wire.Call(ctx, c.Caller, MethodSessionsDelete, params)
@@ -254,6 +270,18 @@ func (c Client) SessionsDelete(ctx context.Context, params SessionsDeleteParams)
 // SessionsList calls sessions.list: Sessions, newest first.
 func (c Client) SessionsList(ctx context.Context, params SessionsListParams) (SessionsListResult, error) {
 	return wire.Call(ctx, c.Caller, MethodSessionsList, params)
+}
+
+// SessionsMessagesSubscribe calls sessions.messages.subscribe: Has this connection told of a
+// session's messages, by sessions.message, from now on or from a known one on.
+func (c Client) SessionsMessagesSubscribe(ctx context.Context, params SessionsMessagesSubscribeParams) (SessionsMessagesSubscribeResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsMessagesSubscribe, params)
+}
+
+// SessionsMessagesUnsubscribe calls sessions.messages.unsubscribe: Ends
+// sessions.messages.subscribe for a session.
+func (c Client) SessionsMessagesUnsubscribe(ctx context.Context, params SessionsMessagesUnsubscribeParams) (SessionsMessagesSubscribeResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsMessagesUnsubscribe, params)
 }
 
 // SessionsPatch calls sessions.patch: Changes a session's settings; null clears one; a missing
@@ -277,4 +305,52 @@ func (c Client) SessionsReset(ctx context.Context, params SessionsResetParams) (
 // label.
 func (c Client) SessionsResolve(ctx context.Context, params SessionsResolveParams) (SessionsResolveResult, error) {
 	return wire.Call(ctx, c.Caller, MethodSessionsResolve, params)
+}
+
+// SessionsSearch calls sessions.search: Finds messages by their words, over all sessions or in
+// one.
+func (c Client) SessionsSearch(ctx context.Context, params SessionsSearchParams) (SessionsSearchResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsSearch, params)
+}
+
+// SessionsSend calls sessions.send: chat.send to a session that must exist.
+func (c Client) SessionsSend(ctx context.Context, params SessionsSendParams) (ChatSendResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsSend, params)
+}
+
+// SessionsSubscribe calls sessions.subscribe: Has this connection told of every change to a
+// session, by sessions.changed.
+func (c Client) SessionsSubscribe(ctx context.Context, params SessionsSubscribeParams) (SessionsSubscribeResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsSubscribe, params)
+}
+
+// SessionsUnsubscribe calls sessions.unsubscribe: Ends sessions.subscribe.
+func (c Client) SessionsUnsubscribe(ctx context.Context, params SessionsSubscribeParams) (SessionsSubscribeResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsUnsubscribe, params)
+}
+
+// SessionsUsage calls sessions.usage: Tokens, costs, messages and answering times by session.
+func (c Client) SessionsUsage(ctx context.Context, params SessionsUsageParams) (SessionsUsageResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsUsage, params)
+}
+
+// SessionsUsageLogs calls sessions.usage.logs: The last messages of a session with what they used.
+func (c Client) SessionsUsageLogs(ctx context.Context, params SessionsUsageLogsParams) (SessionsUsageLogsResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsUsageLogs, params)
+}
+
+// SessionsUsageTimeseries calls sessions.usage.timeseries: How a session's use grew, answer by
+// answer.
+func (c Client) SessionsUsageTimeseries(ctx context.Context, params SessionsUsageTimeseriesParams) (SessionsUsageTimeseriesResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsUsageTimeseries, params)
+}
+
+// UsageCost calls usage.cost: Tokens and costs by day.
+func (c Client) UsageCost(ctx context.Context, params UsageCostParams) (UsageCostResult, error) {
+	return wire.Call(ctx, c.Caller, MethodUsageCost, params)
+}
+
+// UsageStatus calls usage.status: What is left of the allowances of providers.
+func (c Client) UsageStatus(ctx context.Context, params UsageStatusParams) (UsageStatusResult, error) {
+	return wire.Call(ctx, c.Caller, MethodUsageStatus, params)
 }

@@ -125,6 +125,8 @@ const (
 	DetailSecureContextRequired = "SECURE_CONTEXT_REQUIRED"
 	// DetailSessionActive: A run of the session did not end in time.
 	DetailSessionActive = "SESSION_ACTIVE"
+	// DetailSessionExists: A session with this key is there already, so it cannot be created.
+	DetailSessionExists = "SESSION_EXISTS"
 	// DetailSessionNotFound: No session has this key, id or label.
 	DetailSessionNotFound = "SESSION_NOT_FOUND"
 	// DetailShuttingDown: The gateway is stopping and takes no new work.
@@ -287,6 +289,8 @@ func DetailNextStep(code string) string {
 		return "use_secure_context"
 	case DetailSessionActive:
 		return "wait_then_retry"
+	case DetailSessionExists:
+		return "choose_another_key"
 	case DetailSessionNotFound:
 		return "check_session_key"
 	case DetailShuttingDown:
@@ -678,6 +682,13 @@ func Errors() []wire.ErrorInfo {
 			Retryable: true,
 			Error:     "UNAVAILABLE",
 			NextStep:  "wait_then_retry",
+		},
+		{Kind: wire.KindDetail, Name: "SESSION_EXISTS",
+			Meaning:  "A session with this key is there already, so it cannot be created.",
+			Cause:    "The key was used before, perhaps in another spelling: main and agent:main:main are one.",
+			Fix:      "Leave key out to have a new one made up, or go on with the session as it is: `coderclaw history --session-key KEY`",
+			Error:    "INVALID_REQUEST",
+			NextStep: "choose_another_key",
 		},
 		{Kind: wire.KindDetail, Name: "SESSION_NOT_FOUND",
 			Meaning:  "No session has this key, id or label.",

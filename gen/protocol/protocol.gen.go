@@ -24,7 +24,7 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, config ConfigService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, config ConfigService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService, usage UsageService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
 	MountAudit(r, audit)
@@ -38,6 +38,7 @@ func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit Audi
 	MountNode(r, node)
 	MountPresence(r, presence)
 	MountSessions(r, sessions)
+	MountUsage(r, usage)
 }
 
 // Methods returns every method, sorted by name, in a fresh slice.
@@ -83,16 +84,30 @@ func Methods() []wire.MethodInfo {
 		MethodNodePairRequest.MethodInfo,
 		MethodNodePairVerify.MethodInfo,
 		MethodNodeRename.MethodInfo,
+		MethodSessionsAbort.MethodInfo,
+		MethodSessionsCompact.MethodInfo,
+		MethodSessionsCreate.MethodInfo,
 		MethodSessionsDelete.MethodInfo,
 		MethodSessionsList.MethodInfo,
+		MethodSessionsMessagesSubscribe.MethodInfo,
+		MethodSessionsMessagesUnsubscribe.MethodInfo,
 		MethodSessionsPatch.MethodInfo,
 		MethodSessionsPreview.MethodInfo,
 		MethodSessionsReset.MethodInfo,
 		MethodSessionsResolve.MethodInfo,
+		MethodSessionsSearch.MethodInfo,
+		MethodSessionsSend.MethodInfo,
+		MethodSessionsSubscribe.MethodInfo,
+		MethodSessionsUnsubscribe.MethodInfo,
+		MethodSessionsUsage.MethodInfo,
+		MethodSessionsUsageLogs.MethodInfo,
+		MethodSessionsUsageTimeseries.MethodInfo,
 		MethodSetHeartbeats.MethodInfo,
 		MethodStatus.MethodInfo,
 		MethodSystemEvent.MethodInfo,
 		MethodSystemPresence.MethodInfo,
+		MethodUsageCost.MethodInfo,
+		MethodUsageStatus.MethodInfo,
 	}
 }
 
@@ -109,6 +124,8 @@ func Events() []wire.EventInfo {
 		EventNodePairRequested.EventInfo,
 		EventNodePairResolved.EventInfo,
 		EventPresence.EventInfo,
+		EventSessionsChanged.EventInfo,
+		EventSessionsMessage.EventInfo,
 		EventShutdown.EventInfo,
 		EventTick.EventInfo,
 	}
@@ -119,6 +136,8 @@ func Definitions() []string {
 	return []string{
 		"AgentAccepted",
 		"AgentAssistantData",
+		"AgentCompactionData",
+		"AgentCompactionPhase",
 		"AgentErrorData",
 		"AgentEvent",
 		"AgentFinalStatus",
@@ -274,6 +293,7 @@ func Definitions() []string {
 		"PresenceEvent",
 		"RequestFrame",
 		"ResponseFrame",
+		"SessionChangeReason",
 		"SessionDefaults",
 		"SessionDeliveryContext",
 		"SessionEntry",
@@ -287,10 +307,21 @@ func Definitions() []string {
 		"SessionResetReason",
 		"SessionRow",
 		"SessionScope",
+		"SessionSearchHit",
+		"SessionsAbortParams",
+		"SessionsChangedEvent",
+		"SessionsCompactParams",
+		"SessionsCompactResult",
+		"SessionsCreateParams",
+		"SessionsCreateResult",
 		"SessionsDeleteParams",
 		"SessionsDeleteResult",
 		"SessionsListParams",
 		"SessionsListResult",
+		"SessionsMessageEvent",
+		"SessionsMessagesSubscribeParams",
+		"SessionsMessagesSubscribeResult",
+		"SessionsMessagesUnsubscribeParams",
 		"SessionsPatchParams",
 		"SessionsPatchResult",
 		"SessionsPreviewParams",
@@ -299,6 +330,17 @@ func Definitions() []string {
 		"SessionsResetResult",
 		"SessionsResolveParams",
 		"SessionsResolveResult",
+		"SessionsSearchParams",
+		"SessionsSearchResult",
+		"SessionsSendParams",
+		"SessionsSubscribeParams",
+		"SessionsSubscribeResult",
+		"SessionsUsageLogsParams",
+		"SessionsUsageLogsResult",
+		"SessionsUsageParams",
+		"SessionsUsageResult",
+		"SessionsUsageTimeseriesParams",
+		"SessionsUsageTimeseriesResult",
 		"SetHeartbeatsParams",
 		"SetHeartbeatsResult",
 		"ShutdownEvent",
@@ -317,6 +359,31 @@ func Definitions() []string {
 		"SystemPresenceResult",
 		"TickEvent",
 		"UpdateAvailable",
+		"UsageAgent",
+		"UsageAggregates",
+		"UsageChannel",
+		"UsageCostDay",
+		"UsageCostParams",
+		"UsageCostResult",
+		"UsageDay",
+		"UsageDayLatency",
+		"UsageDayMessages",
+		"UsageDayModel",
+		"UsageDayTokens",
+		"UsageLatency",
+		"UsageLogEntry",
+		"UsageMessageCounts",
+		"UsageModel",
+		"UsageOfSession",
+		"UsagePoint",
+		"UsageProvider",
+		"UsageSession",
+		"UsageStatusParams",
+		"UsageStatusResult",
+		"UsageToolCount",
+		"UsageTools",
+		"UsageTotals",
+		"UsageWindow",
 	}
 }
 
@@ -329,6 +396,10 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeAgentAccepted(raw)
 	case "AgentAssistantData":
 		_, err = DecodeAgentAssistantData(raw)
+	case "AgentCompactionData":
+		_, err = DecodeAgentCompactionData(raw)
+	case "AgentCompactionPhase":
+		_, err = DecodeAgentCompactionPhase(raw)
 	case "AgentErrorData":
 		_, err = DecodeAgentErrorData(raw)
 	case "AgentEvent":
@@ -639,6 +710,8 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeRequestFrame(raw)
 	case "ResponseFrame":
 		_, err = DecodeResponseFrame(raw)
+	case "SessionChangeReason":
+		_, err = DecodeSessionChangeReason(raw)
 	case "SessionDefaults":
 		_, err = DecodeSessionDefaults(raw)
 	case "SessionDeliveryContext":
@@ -665,6 +738,20 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeSessionRow(raw)
 	case "SessionScope":
 		_, err = DecodeSessionScope(raw)
+	case "SessionSearchHit":
+		_, err = DecodeSessionSearchHit(raw)
+	case "SessionsAbortParams":
+		_, err = DecodeSessionsAbortParams(raw)
+	case "SessionsChangedEvent":
+		_, err = DecodeSessionsChangedEvent(raw)
+	case "SessionsCompactParams":
+		_, err = DecodeSessionsCompactParams(raw)
+	case "SessionsCompactResult":
+		_, err = DecodeSessionsCompactResult(raw)
+	case "SessionsCreateParams":
+		_, err = DecodeSessionsCreateParams(raw)
+	case "SessionsCreateResult":
+		_, err = DecodeSessionsCreateResult(raw)
 	case "SessionsDeleteParams":
 		_, err = DecodeSessionsDeleteParams(raw)
 	case "SessionsDeleteResult":
@@ -673,6 +760,14 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeSessionsListParams(raw)
 	case "SessionsListResult":
 		_, err = DecodeSessionsListResult(raw)
+	case "SessionsMessageEvent":
+		_, err = DecodeSessionsMessageEvent(raw)
+	case "SessionsMessagesSubscribeParams":
+		_, err = DecodeSessionsMessagesSubscribeParams(raw)
+	case "SessionsMessagesSubscribeResult":
+		_, err = DecodeSessionsMessagesSubscribeResult(raw)
+	case "SessionsMessagesUnsubscribeParams":
+		_, err = DecodeSessionsMessagesUnsubscribeParams(raw)
 	case "SessionsPatchParams":
 		_, err = DecodeSessionsPatchParams(raw)
 	case "SessionsPatchResult":
@@ -689,6 +784,28 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeSessionsResolveParams(raw)
 	case "SessionsResolveResult":
 		_, err = DecodeSessionsResolveResult(raw)
+	case "SessionsSearchParams":
+		_, err = DecodeSessionsSearchParams(raw)
+	case "SessionsSearchResult":
+		_, err = DecodeSessionsSearchResult(raw)
+	case "SessionsSendParams":
+		_, err = DecodeSessionsSendParams(raw)
+	case "SessionsSubscribeParams":
+		_, err = DecodeSessionsSubscribeParams(raw)
+	case "SessionsSubscribeResult":
+		_, err = DecodeSessionsSubscribeResult(raw)
+	case "SessionsUsageLogsParams":
+		_, err = DecodeSessionsUsageLogsParams(raw)
+	case "SessionsUsageLogsResult":
+		_, err = DecodeSessionsUsageLogsResult(raw)
+	case "SessionsUsageParams":
+		_, err = DecodeSessionsUsageParams(raw)
+	case "SessionsUsageResult":
+		_, err = DecodeSessionsUsageResult(raw)
+	case "SessionsUsageTimeseriesParams":
+		_, err = DecodeSessionsUsageTimeseriesParams(raw)
+	case "SessionsUsageTimeseriesResult":
+		_, err = DecodeSessionsUsageTimeseriesResult(raw)
 	case "SetHeartbeatsParams":
 		_, err = DecodeSetHeartbeatsParams(raw)
 	case "SetHeartbeatsResult":
@@ -725,6 +842,56 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeTickEvent(raw)
 	case "UpdateAvailable":
 		_, err = DecodeUpdateAvailable(raw)
+	case "UsageAgent":
+		_, err = DecodeUsageAgent(raw)
+	case "UsageAggregates":
+		_, err = DecodeUsageAggregates(raw)
+	case "UsageChannel":
+		_, err = DecodeUsageChannel(raw)
+	case "UsageCostDay":
+		_, err = DecodeUsageCostDay(raw)
+	case "UsageCostParams":
+		_, err = DecodeUsageCostParams(raw)
+	case "UsageCostResult":
+		_, err = DecodeUsageCostResult(raw)
+	case "UsageDay":
+		_, err = DecodeUsageDay(raw)
+	case "UsageDayLatency":
+		_, err = DecodeUsageDayLatency(raw)
+	case "UsageDayMessages":
+		_, err = DecodeUsageDayMessages(raw)
+	case "UsageDayModel":
+		_, err = DecodeUsageDayModel(raw)
+	case "UsageDayTokens":
+		_, err = DecodeUsageDayTokens(raw)
+	case "UsageLatency":
+		_, err = DecodeUsageLatency(raw)
+	case "UsageLogEntry":
+		_, err = DecodeUsageLogEntry(raw)
+	case "UsageMessageCounts":
+		_, err = DecodeUsageMessageCounts(raw)
+	case "UsageModel":
+		_, err = DecodeUsageModel(raw)
+	case "UsageOfSession":
+		_, err = DecodeUsageOfSession(raw)
+	case "UsagePoint":
+		_, err = DecodeUsagePoint(raw)
+	case "UsageProvider":
+		_, err = DecodeUsageProvider(raw)
+	case "UsageSession":
+		_, err = DecodeUsageSession(raw)
+	case "UsageStatusParams":
+		_, err = DecodeUsageStatusParams(raw)
+	case "UsageStatusResult":
+		_, err = DecodeUsageStatusResult(raw)
+	case "UsageToolCount":
+		_, err = DecodeUsageToolCount(raw)
+	case "UsageTools":
+		_, err = DecodeUsageTools(raw)
+	case "UsageTotals":
+		_, err = DecodeUsageTotals(raw)
+	case "UsageWindow":
+		_, err = DecodeUsageWindow(raw)
 	default:
 		err = fmt.Errorf("no definition is called %q", def)
 	}
@@ -738,6 +905,10 @@ func rule(def string) *wire.Rule {
 		return &ruleAgentAccepted
 	case "AgentAssistantData":
 		return &ruleAgentAssistantData
+	case "AgentCompactionData":
+		return &ruleAgentCompactionData
+	case "AgentCompactionPhase":
+		return &ruleAgentCompactionPhase
 	case "AgentErrorData":
 		return &ruleAgentErrorData
 	case "AgentEvent":
@@ -1048,6 +1219,8 @@ func rule(def string) *wire.Rule {
 		return &ruleRequestFrame
 	case "ResponseFrame":
 		return &ruleResponseFrame
+	case "SessionChangeReason":
+		return &ruleSessionChangeReason
 	case "SessionDefaults":
 		return &ruleSessionDefaults
 	case "SessionDeliveryContext":
@@ -1074,6 +1247,20 @@ func rule(def string) *wire.Rule {
 		return &ruleSessionRow
 	case "SessionScope":
 		return &ruleSessionScope
+	case "SessionSearchHit":
+		return &ruleSessionSearchHit
+	case "SessionsAbortParams":
+		return &ruleSessionsAbortParams
+	case "SessionsChangedEvent":
+		return &ruleSessionsChangedEvent
+	case "SessionsCompactParams":
+		return &ruleSessionsCompactParams
+	case "SessionsCompactResult":
+		return &ruleSessionsCompactResult
+	case "SessionsCreateParams":
+		return &ruleSessionsCreateParams
+	case "SessionsCreateResult":
+		return &ruleSessionsCreateResult
 	case "SessionsDeleteParams":
 		return &ruleSessionsDeleteParams
 	case "SessionsDeleteResult":
@@ -1082,6 +1269,14 @@ func rule(def string) *wire.Rule {
 		return &ruleSessionsListParams
 	case "SessionsListResult":
 		return &ruleSessionsListResult
+	case "SessionsMessageEvent":
+		return &ruleSessionsMessageEvent
+	case "SessionsMessagesSubscribeParams":
+		return &ruleSessionsMessagesSubscribeParams
+	case "SessionsMessagesSubscribeResult":
+		return &ruleSessionsMessagesSubscribeResult
+	case "SessionsMessagesUnsubscribeParams":
+		return &ruleSessionsMessagesUnsubscribeParams
 	case "SessionsPatchParams":
 		return &ruleSessionsPatchParams
 	case "SessionsPatchResult":
@@ -1098,6 +1293,28 @@ func rule(def string) *wire.Rule {
 		return &ruleSessionsResolveParams
 	case "SessionsResolveResult":
 		return &ruleSessionsResolveResult
+	case "SessionsSearchParams":
+		return &ruleSessionsSearchParams
+	case "SessionsSearchResult":
+		return &ruleSessionsSearchResult
+	case "SessionsSendParams":
+		return &ruleSessionsSendParams
+	case "SessionsSubscribeParams":
+		return &ruleSessionsSubscribeParams
+	case "SessionsSubscribeResult":
+		return &ruleSessionsSubscribeResult
+	case "SessionsUsageLogsParams":
+		return &ruleSessionsUsageLogsParams
+	case "SessionsUsageLogsResult":
+		return &ruleSessionsUsageLogsResult
+	case "SessionsUsageParams":
+		return &ruleSessionsUsageParams
+	case "SessionsUsageResult":
+		return &ruleSessionsUsageResult
+	case "SessionsUsageTimeseriesParams":
+		return &ruleSessionsUsageTimeseriesParams
+	case "SessionsUsageTimeseriesResult":
+		return &ruleSessionsUsageTimeseriesResult
 	case "SetHeartbeatsParams":
 		return &ruleSetHeartbeatsParams
 	case "SetHeartbeatsResult":
@@ -1134,6 +1351,56 @@ func rule(def string) *wire.Rule {
 		return &ruleTickEvent
 	case "UpdateAvailable":
 		return &ruleUpdateAvailable
+	case "UsageAgent":
+		return &ruleUsageAgent
+	case "UsageAggregates":
+		return &ruleUsageAggregates
+	case "UsageChannel":
+		return &ruleUsageChannel
+	case "UsageCostDay":
+		return &ruleUsageCostDay
+	case "UsageCostParams":
+		return &ruleUsageCostParams
+	case "UsageCostResult":
+		return &ruleUsageCostResult
+	case "UsageDay":
+		return &ruleUsageDay
+	case "UsageDayLatency":
+		return &ruleUsageDayLatency
+	case "UsageDayMessages":
+		return &ruleUsageDayMessages
+	case "UsageDayModel":
+		return &ruleUsageDayModel
+	case "UsageDayTokens":
+		return &ruleUsageDayTokens
+	case "UsageLatency":
+		return &ruleUsageLatency
+	case "UsageLogEntry":
+		return &ruleUsageLogEntry
+	case "UsageMessageCounts":
+		return &ruleUsageMessageCounts
+	case "UsageModel":
+		return &ruleUsageModel
+	case "UsageOfSession":
+		return &ruleUsageOfSession
+	case "UsagePoint":
+		return &ruleUsagePoint
+	case "UsageProvider":
+		return &ruleUsageProvider
+	case "UsageSession":
+		return &ruleUsageSession
+	case "UsageStatusParams":
+		return &ruleUsageStatusParams
+	case "UsageStatusResult":
+		return &ruleUsageStatusResult
+	case "UsageToolCount":
+		return &ruleUsageToolCount
+	case "UsageTools":
+		return &ruleUsageTools
+	case "UsageTotals":
+		return &ruleUsageTotals
+	case "UsageWindow":
+		return &ruleUsageWindow
 	}
 	return nil
 }

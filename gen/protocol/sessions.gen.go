@@ -435,6 +435,9 @@ type SessionEntry struct {
 	// When the agent answers in a group: mention or always.
 	GroupActivation wire.Opt[string] `json:"groupActivation,omitzero" jsonschema:"minLength=1"`
 
+	// Room inside a group.
+	GroupChannel wire.Opt[string] `json:"groupChannel,omitzero" jsonschema:"minLength=1"`
+
 	// Prompt tokens of the last run.
 	InputTokens wire.Opt[int64] `json:"inputTokens,omitzero" jsonschema:"minimum=0"`
 
@@ -483,11 +486,17 @@ type SessionEntry struct {
 	// Id of the transcript it writes to now, a UUID.
 	SessionID string `json:"sessionId" jsonschema:"minLength=1"`
 
+	// Workspace or guild of a group.
+	Space wire.Opt[string] `json:"space,omitzero" jsonschema:"minLength=1"`
+
 	// How deep in a chain of such sessions it is.
 	SpawnDepth wire.Opt[int64] `json:"spawnDepth,omitzero" jsonschema:"minimum=0"`
 
 	// Key of the session that started this one.
 	SpawnedBy wire.Opt[string] `json:"spawnedBy,omitzero" jsonschema:"minLength=1"`
+
+	// Subject of a group.
+	Subject wire.Opt[string] `json:"subject,omitzero" jsonschema:"minLength=1"`
 
 	// Whether the system prompt has been sent.
 	SystemSent wire.Opt[bool] `json:"systemSent,omitzero"`
@@ -588,6 +597,272 @@ type SessionsDeleteResult struct {
 	Ok bool `json:"ok" jsonschema_extras:"const=true"`
 }
 
+// Which transcript to shorten, and to what length.
+type SessionsCompactParams struct {
+	// Session key in any spelling.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// How many of the newest entries stay. Default 400.
+	MaxLines wire.Opt[int64] `json:"maxLines,omitzero" jsonschema:"minimum=1"`
+}
+
+// What became of the transcript.
+type SessionsCompactResult struct {
+	// Name of the archive that holds the transcript as it was.
+	Archived wire.Opt[string] `json:"archived,omitzero" jsonschema:"minLength=1"`
+
+	// Whether anything was taken out.
+	Compacted bool `json:"compacted"`
+
+	// How many entries the transcript has now.
+	Kept wire.Opt[int64] `json:"kept,omitzero" jsonschema:"minimum=0"`
+
+	// Canonical session key.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// Always true: a refusal is an error response.
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
+
+	// Why nothing was: no sessionId when there is no such session.
+	Reason wire.Opt[string] `json:"reason,omitzero" jsonschema:"minLength=1"`
+}
+
+// What to look for in the messages of the sessions.
+type SessionsSearchParams struct {
+	// Only sessions of this agent.
+	AgentID wire.Opt[string] `json:"agentId,omitzero" jsonschema:"minLength=1"`
+
+	// Where the last answer ended, to go on from there with the same query.
+	Cursor wire.Opt[string] `json:"cursor,omitzero" jsonschema:"minLength=1,maxLength=2048"`
+
+	// Only this session, in any spelling.
+	Key wire.Opt[string] `json:"key,omitzero" jsonschema:"minLength=1"`
+
+	// How many hits at most. Default 20.
+	Limit wire.Opt[int64] `json:"limit,omitzero" jsonschema:"minimum=1,maximum=100"`
+
+	// Words that a message must all contain, in any order and whatever the case.
+	// Words in double quotes must follow each other as they stand. At most 16 words.
+	Query string `json:"query" jsonschema:"minLength=1,maxLength=256"`
+
+	// Only messages of this role.
+	Role wire.Opt[SessionsSearchParamsRole] `json:"role,omitzero"`
+}
+
+// Only messages of this role.
+type SessionsSearchParamsRole string
+
+const (
+	SessionsSearchParamsRoleAssistant SessionsSearchParamsRole = "assistant"
+	SessionsSearchParamsRoleUser      SessionsSearchParamsRole = "user"
+)
+
+// One message that contains what was looked for.
+type SessionSearchHit struct {
+	// Canonical key of its session.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// Name of its session, if it has one.
+	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"minLength=1"`
+
+	// Id of the message in the transcript, 8 hex digits.
+	MessageID string `json:"messageId" jsonschema:"minLength=1"`
+
+	// Who spoke.
+	Role string `json:"role" jsonschema:"minLength=1"`
+
+	// Number of the message in the transcript, from 1.
+	Seq int64 `json:"seq" jsonschema:"minimum=1"`
+
+	// Id of its transcript.
+	SessionID string `json:"sessionId" jsonschema:"minLength=1"`
+
+	// The words around the first match, at most 160 characters, on one line.
+	Snippet string `json:"snippet"`
+
+	// When it was said, in milliseconds since 1970.
+	Timestamp int64 `json:"timestamp" jsonschema:"minimum=0"`
+}
+
+// Hits in the session that changed last first, and there the newest message first. A search looks
+// at a bounded amount of text: without a hit but with a cursor it is not at its end.
+type SessionsSearchResult struct {
+	// Where to go on; absent when everything was looked at.
+	Cursor wire.Opt[string] `json:"cursor,omitzero" jsonschema:"minLength=1"`
+
+	// The hits.
+	Hits []SessionSearchHit `json:"hits"`
+
+	// How many messages were looked at.
+	Scanned int64 `json:"scanned" jsonschema:"minimum=0"`
+
+	// When it was made, in milliseconds since 1970.
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
+}
+
+// A session to begin before its first message.
+type SessionsCreateParams struct {
+	// Agent it shall belong to, when key does not say so.
+	AgentID wire.Opt[string] `json:"agentId,omitzero" jsonschema:"minLength=1"`
+
+	// Session key in any spelling; no session may have it. Absent: the gateway makes
+	// one up.
+	Key wire.Opt[string] `json:"key,omitzero" jsonschema:"minLength=1"`
+
+	// Name of the session, unique among the sessions.
+	Label wire.Opt[string] `json:"label,omitzero" jsonschema:"minLength=1,maxLength=64"`
+
+	// Model to use, as provider/model or model.
+	Model wire.Opt[string] `json:"model,omitzero" jsonschema:"minLength=1"`
+}
+
+// The new session.
+type SessionsCreateResult struct {
+	// Its whole record.
+	Entry SessionEntry `json:"entry"`
+
+	// Its canonical key.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// Always true: a refusal is an error response.
+	Ok bool `json:"ok" jsonschema_extras:"const=true"`
+}
+
+// A message to a session that exists. Everything else is as in chat.send, whose run and
+// idempotency key it shares.
+type SessionsSendParams struct {
+	// Images that go with the words.
+	Attachments []wire.Raw `json:"attachments,omitzero"`
+
+	// 1 to 256 bytes that name this message. Sent again, it is answered again and not
+	// run again.
+	IdempotencyKey string `json:"idempotencyKey" jsonschema:"minLength=1"`
+
+	// Session key in any spelling.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// The words. May be empty when there is an attachment. A stop word such as /stop
+	// aborts the session's runs instead.
+	Message string `json:"message"`
+
+	// How much to think about this message only.
+	Thinking wire.Opt[string] `json:"thinking,omitzero"`
+
+	// How long the run may take, in milliseconds. 0 or absent: the gateway's default.
+	TimeoutMs wire.Opt[int64] `json:"timeoutMs,omitzero" jsonschema:"minimum=0"`
+}
+
+// What to abort.
+type SessionsAbortParams struct {
+	// Session key in any spelling. Without runId all its runs are aborted.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// One run only. It must belong to the session.
+	RunID wire.Opt[string] `json:"runId,omitzero" jsonschema:"minLength=1"`
+}
+
+// Nothing to say: the connection that asks is meant.
+type SessionsSubscribeParams struct{}
+
+// Whether the connection is told of changes from now on.
+type SessionsSubscribeResult struct {
+	// Whether it is.
+	Subscribed bool `json:"subscribed"`
+}
+
+// Which session's messages to be told of.
+type SessionsMessagesSubscribeParams struct {
+	// Also tell the messages after this number, the seq of the last one known; 0
+	// begins with the first. Absent: only what comes from now on.
+	AfterSeq wire.Opt[int64] `json:"afterSeq,omitzero" jsonschema:"minimum=0"`
+
+	// Session key in any spelling. The session need not exist yet.
+	Key string `json:"key" jsonschema:"minLength=1"`
+}
+
+// Which session's messages not to be told of any more.
+type SessionsMessagesUnsubscribeParams struct {
+	// Session key in any spelling.
+	Key string `json:"key" jsonschema:"minLength=1"`
+}
+
+// Whether the connection is told of a session's messages from now on.
+type SessionsMessagesSubscribeResult struct {
+	// Canonical session key.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// Whether it is.
+	Subscribed bool `json:"subscribed"`
+}
+
+// What happened to a session last: it was made, its record changed, a message came, it was started
+// over, its transcript was shortened, or it was deleted.
+type SessionChangeReason string
+
+const (
+	SessionChangeReasonCompacted SessionChangeReason = "compacted"
+	SessionChangeReasonCreated   SessionChangeReason = "created"
+	SessionChangeReasonDeleted   SessionChangeReason = "deleted"
+	SessionChangeReasonMessage   SessionChangeReason = "message"
+	SessionChangeReasonReset     SessionChangeReason = "reset"
+	SessionChangeReasonUpdated   SessionChangeReason = "updated"
+)
+
+// A session as it is now. Changes that follow each other closely are told once.
+type SessionsChangedEvent struct {
+	// Canonical session key.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// What happened.
+	Reason SessionChangeReason `json:"reason"`
+
+	// The session as sessions.list shows it; absent when it is gone.
+	Session wire.Opt[SessionRow] `json:"session,omitzero"`
+
+	// When it is told, in milliseconds since 1970.
+	Ts int64 `json:"ts" jsonschema:"minimum=0"`
+}
+
+// A message as it was stored. The messages of a transcript come in their order, none twice and
+// none left out; a new sessionId says that the session was started over.
+type SessionsMessageEvent struct {
+	// Canonical session key.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// The message as chat.history shows it.
+	Message ChatMessage `json:"message"`
+
+	// Id of the message in the transcript, 8 hex digits.
+	MessageID string `json:"messageId" jsonschema:"minLength=1"`
+
+	// Number of the message in the transcript, from 1.
+	Seq int64 `json:"seq" jsonschema:"minimum=1"`
+
+	// Id of the transcript.
+	SessionID string `json:"sessionId" jsonschema:"minLength=1"`
+}
+
+// MethodSessionsAbort describes sessions.abort: chat.abort by session key.
+var MethodSessionsAbort = wire.Method[SessionsAbortParams, ChatAbortResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.abort", Domain: "sessions", Role: "operator", Scope: "operator.write", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "chat.abort by session key."},
+	Params:     CodecSessionsAbortParams,
+	Result:     CodecChatAbortResult,
+}
+
+// MethodSessionsCompact describes sessions.compact: Takes all but the newest entries out of a transcript, which is archived as it was.
+var MethodSessionsCompact = wire.Method[SessionsCompactParams, SessionsCompactResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.compact", Domain: "sessions", Role: "operator", Scope: "operator.admin", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Takes all but the newest entries out of a transcript, which is archived as it was."},
+	Params:     CodecSessionsCompactParams,
+	Result:     CodecSessionsCompactResult,
+}
+
+// MethodSessionsCreate describes sessions.create: Begins a session before its first message.
+var MethodSessionsCreate = wire.Method[SessionsCreateParams, SessionsCreateResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.create", Domain: "sessions", Role: "operator", Scope: "operator.write", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Begins a session before its first message."},
+	Params:     CodecSessionsCreateParams,
+	Result:     CodecSessionsCreateResult,
+}
+
 // MethodSessionsDelete describes sessions.delete: Deletes a session and archives its transcript.
 var MethodSessionsDelete = wire.Method[SessionsDeleteParams, SessionsDeleteResult]{
 	MethodInfo: wire.MethodInfo{Name: "sessions.delete", Domain: "sessions", Role: "operator", Scope: "operator.admin", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Deletes a session and archives its transcript."},
@@ -600,6 +875,21 @@ var MethodSessionsList = wire.Method[SessionsListParams, SessionsListResult]{
 	MethodInfo: wire.MethodInfo{Name: "sessions.list", Domain: "sessions", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Sessions, newest first."},
 	Params:     CodecSessionsListParams,
 	Result:     CodecSessionsListResult,
+}
+
+// MethodSessionsMessagesSubscribe describes sessions.messages.subscribe: Has this connection told of a session's messages, by sessions.message, from now on or from
+// a known one on.
+var MethodSessionsMessagesSubscribe = wire.Method[SessionsMessagesSubscribeParams, SessionsMessagesSubscribeResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.messages.subscribe", Domain: "sessions", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Has this connection told of a session's messages, by sessions.message, from now on or from a known one on."},
+	Params:     CodecSessionsMessagesSubscribeParams,
+	Result:     CodecSessionsMessagesSubscribeResult,
+}
+
+// MethodSessionsMessagesUnsubscribe describes sessions.messages.unsubscribe: Ends sessions.messages.subscribe for a session.
+var MethodSessionsMessagesUnsubscribe = wire.Method[SessionsMessagesUnsubscribeParams, SessionsMessagesSubscribeResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.messages.unsubscribe", Domain: "sessions", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Ends sessions.messages.subscribe for a session."},
+	Params:     CodecSessionsMessagesUnsubscribeParams,
+	Result:     CodecSessionsMessagesSubscribeResult,
 }
 
 // MethodSessionsPatch describes sessions.patch: Changes a session's settings; null clears one; a missing session is made.
@@ -630,12 +920,67 @@ var MethodSessionsResolve = wire.Method[SessionsResolveParams, SessionsResolveRe
 	Result:     CodecSessionsResolveResult,
 }
 
+// MethodSessionsSearch describes sessions.search: Finds messages by their words, over all sessions or in one.
+var MethodSessionsSearch = wire.Method[SessionsSearchParams, SessionsSearchResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.search", Domain: "sessions", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Finds messages by their words, over all sessions or in one."},
+	Params:     CodecSessionsSearchParams,
+	Result:     CodecSessionsSearchResult,
+}
+
+// MethodSessionsSend describes sessions.send: chat.send to a session that must exist.
+var MethodSessionsSend = wire.Method[SessionsSendParams, ChatSendResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.send", Domain: "sessions", Role: "operator", Scope: "operator.write", Idempotency: "required", Replay: "handler", Staged: false, Listed: true, Since: "3", Doc: "chat.send to a session that must exist."},
+	Params:     CodecSessionsSendParams,
+	Result:     CodecChatSendResult,
+}
+
+// MethodSessionsSubscribe describes sessions.subscribe: Has this connection told of every change to a session, by sessions.changed.
+var MethodSessionsSubscribe = wire.Method[SessionsSubscribeParams, SessionsSubscribeResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.subscribe", Domain: "sessions", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Has this connection told of every change to a session, by sessions.changed."},
+	Params:     CodecSessionsSubscribeParams,
+	Result:     CodecSessionsSubscribeResult,
+}
+
+// MethodSessionsUnsubscribe describes sessions.unsubscribe: Ends sessions.subscribe.
+var MethodSessionsUnsubscribe = wire.Method[SessionsSubscribeParams, SessionsSubscribeResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.unsubscribe", Domain: "sessions", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Ends sessions.subscribe."},
+	Params:     CodecSessionsSubscribeParams,
+	Result:     CodecSessionsSubscribeResult,
+}
+
+// EventSessionsChanged describes sessions.changed: A session was made, changed or deleted. To connections that asked by sessions.subscribe;
+// without seq.
+var EventSessionsChanged = wire.Event[SessionsChangedEvent]{
+	EventInfo: wire.EventInfo{Name: "sessions.changed", Domain: "sessions", Audience: []string{"operator.read"}, StateVersion: false, Droppable: "never", Since: "3", Doc: "A session was made, changed or deleted. To connections that asked by sessions.subscribe; without seq."},
+	Payload:   CodecSessionsChangedEvent,
+}
+
+// EventSessionsMessage describes sessions.message: A message was stored. To connections that asked by sessions.messages.subscribe; without
+// seq.
+var EventSessionsMessage = wire.Event[SessionsMessageEvent]{
+	EventInfo: wire.EventInfo{Name: "sessions.message", Domain: "sessions", Audience: []string{"operator.read"}, StateVersion: false, Droppable: "never", Since: "3", Doc: "A message was stored. To connections that asked by sessions.messages.subscribe; without seq."},
+	Payload:   CodecSessionsMessageEvent,
+}
+
 // SessionsService does what the sessions methods promise. Handlers run concurrently.
 type SessionsService interface {
+	// SessionsAbort handles sessions.abort: chat.abort by session key.
+	SessionsAbort(ctx context.Context, peer *wire.Peer, params SessionsAbortParams) (ChatAbortResult, error)
+	// SessionsCompact handles sessions.compact: Takes all but the newest entries out of a transcript,
+	// which is archived as it was.
+	SessionsCompact(ctx context.Context, peer *wire.Peer, params SessionsCompactParams) (SessionsCompactResult, error)
+	// SessionsCreate handles sessions.create: Begins a session before its first message.
+	SessionsCreate(ctx context.Context, peer *wire.Peer, params SessionsCreateParams) (SessionsCreateResult, error)
 	// SessionsDelete handles sessions.delete: Deletes a session and archives its transcript.
 	SessionsDelete(ctx context.Context, peer *wire.Peer, params SessionsDeleteParams) (SessionsDeleteResult, error)
 	// SessionsList handles sessions.list: Sessions, newest first.
 	SessionsList(ctx context.Context, peer *wire.Peer, params SessionsListParams) (SessionsListResult, error)
+	// SessionsMessagesSubscribe handles sessions.messages.subscribe: Has this connection told of a
+	// session's messages, by sessions.message, from now on or from a known one on.
+	SessionsMessagesSubscribe(ctx context.Context, peer *wire.Peer, params SessionsMessagesSubscribeParams) (SessionsMessagesSubscribeResult, error)
+	// SessionsMessagesUnsubscribe handles sessions.messages.unsubscribe: Ends
+	// sessions.messages.subscribe for a session.
+	SessionsMessagesUnsubscribe(ctx context.Context, peer *wire.Peer, params SessionsMessagesUnsubscribeParams) (SessionsMessagesSubscribeResult, error)
 	// SessionsPatch handles sessions.patch: Changes a session's settings; null clears one; a missing
 	// session is made.
 	SessionsPatch(ctx context.Context, peer *wire.Peer, params SessionsPatchParams) (SessionsPatchResult, error)
@@ -647,14 +992,33 @@ type SessionsService interface {
 	// SessionsResolve handles sessions.resolve: The canonical key of a session given by key, id or
 	// label.
 	SessionsResolve(ctx context.Context, peer *wire.Peer, params SessionsResolveParams) (SessionsResolveResult, error)
+	// SessionsSearch handles sessions.search: Finds messages by their words, over all sessions or in
+	// one.
+	SessionsSearch(ctx context.Context, peer *wire.Peer, params SessionsSearchParams) (SessionsSearchResult, error)
+	// SessionsSend handles sessions.send: chat.send to a session that must exist.
+	SessionsSend(ctx context.Context, peer *wire.Peer, params SessionsSendParams) (ChatSendResult, error)
+	// SessionsSubscribe handles sessions.subscribe: Has this connection told of every change to a
+	// session, by sessions.changed.
+	SessionsSubscribe(ctx context.Context, peer *wire.Peer, params SessionsSubscribeParams) (SessionsSubscribeResult, error)
+	// SessionsUnsubscribe handles sessions.unsubscribe: Ends sessions.subscribe.
+	SessionsUnsubscribe(ctx context.Context, peer *wire.Peer, params SessionsSubscribeParams) (SessionsSubscribeResult, error)
 }
 
 // MountSessions binds every sessions method to s.
 func MountSessions(r wire.Registry, s SessionsService) {
+	wire.Handle(r, MethodSessionsAbort, s.SessionsAbort)
+	wire.Handle(r, MethodSessionsCompact, s.SessionsCompact)
+	wire.Handle(r, MethodSessionsCreate, s.SessionsCreate)
 	wire.Handle(r, MethodSessionsDelete, s.SessionsDelete)
 	wire.Handle(r, MethodSessionsList, s.SessionsList)
+	wire.Handle(r, MethodSessionsMessagesSubscribe, s.SessionsMessagesSubscribe)
+	wire.Handle(r, MethodSessionsMessagesUnsubscribe, s.SessionsMessagesUnsubscribe)
 	wire.Handle(r, MethodSessionsPatch, s.SessionsPatch)
 	wire.Handle(r, MethodSessionsPreview, s.SessionsPreview)
 	wire.Handle(r, MethodSessionsReset, s.SessionsReset)
 	wire.Handle(r, MethodSessionsResolve, s.SessionsResolve)
+	wire.Handle(r, MethodSessionsSearch, s.SessionsSearch)
+	wire.Handle(r, MethodSessionsSend, s.SessionsSend)
+	wire.Handle(r, MethodSessionsSubscribe, s.SessionsSubscribe)
+	wire.Handle(r, MethodSessionsUnsubscribe, s.SessionsUnsubscribe)
 }

@@ -2636,74 +2636,101 @@ func (v *SessionEntry) decode(d *wire.Decoder) bool {
 			if !d.Int(&v.ContextTokens.V) || v.ContextTokens.V < 0 {
 				return false
 			}
-		case "chatType":
+		case "subject":
 			if seen0&0x10000000 != 0 {
 				return false
 			}
 			seen0 |= 0x10000000
+			v.Subject.Set = true
+			if !d.Text(&v.Subject.V) || v.Subject.V == "" {
+				return false
+			}
+		case "groupChannel":
+			if seen0&0x20000000 != 0 {
+				return false
+			}
+			seen0 |= 0x20000000
+			v.GroupChannel.Set = true
+			if !d.Text(&v.GroupChannel.V) || v.GroupChannel.V == "" {
+				return false
+			}
+		case "space":
+			if seen0&0x40000000 != 0 {
+				return false
+			}
+			seen0 |= 0x40000000
+			v.Space.Set = true
+			if !d.Text(&v.Space.V) || v.Space.V == "" {
+				return false
+			}
+		case "chatType":
+			if seen0&0x80000000 != 0 {
+				return false
+			}
+			seen0 |= 0x80000000
 			v.ChatType.Set = true
 			if !d.Text(&v.ChatType.V) || v.ChatType.V == "" {
 				return false
 			}
 		case "origin":
-			if seen0&0x20000000 != 0 {
+			if seen0&0x100000000 != 0 {
 				return false
 			}
-			seen0 |= 0x20000000
+			seen0 |= 0x100000000
 			v.Origin.Set = true
 			if !v.Origin.V.decode(d) {
 				return false
 			}
 		case "channel":
-			if seen0&0x40000000 != 0 {
+			if seen0&0x200000000 != 0 {
 				return false
 			}
-			seen0 |= 0x40000000
+			seen0 |= 0x200000000
 			v.Channel.Set = true
 			if !d.Text(&v.Channel.V) || v.Channel.V == "" {
 				return false
 			}
 		case "deliveryContext":
-			if seen0&0x80000000 != 0 {
+			if seen0&0x400000000 != 0 {
 				return false
 			}
-			seen0 |= 0x80000000
+			seen0 |= 0x400000000
 			v.DeliveryContext.Set = true
 			if !v.DeliveryContext.V.decode(d) {
 				return false
 			}
 		case "lastChannel":
-			if seen0&0x100000000 != 0 {
+			if seen0&0x800000000 != 0 {
 				return false
 			}
-			seen0 |= 0x100000000
+			seen0 |= 0x800000000
 			v.LastChannel.Set = true
 			if !d.Text(&v.LastChannel.V) || v.LastChannel.V == "" {
 				return false
 			}
 		case "lastTo":
-			if seen0&0x200000000 != 0 {
+			if seen0&0x1000000000 != 0 {
 				return false
 			}
-			seen0 |= 0x200000000
+			seen0 |= 0x1000000000
 			v.LastTo.Set = true
 			if !d.Text(&v.LastTo.V) || v.LastTo.V == "" {
 				return false
 			}
 		case "lastAccountId":
-			if seen0&0x400000000 != 0 {
+			if seen0&0x2000000000 != 0 {
 				return false
 			}
-			seen0 |= 0x400000000
+			seen0 |= 0x2000000000
 			v.LastAccountID.Set = true
 			if !d.Text(&v.LastAccountID.V) || v.LastAccountID.V == "" {
 				return false
 			}
 		case "sessionFile":
-			if seen0&0x800000000 != 0 {
+			if seen0&0x4000000000 != 0 {
 				return false
 			}
-			seen0 |= 0x800000000
+			seen0 |= 0x4000000000
 			v.SessionFile.Set = true
 			if !d.Text(&v.SessionFile.V) {
 				return false
@@ -2827,6 +2854,18 @@ func (v SessionEntry) AppendJSON(b []byte) []byte {
 	if v.ContextTokens.Set {
 		b = append(b, `,"contextTokens":`...)
 		b = strconv.AppendInt(b, v.ContextTokens.V, 10)
+	}
+	if v.Subject.Set {
+		b = append(b, `,"subject":`...)
+		b = wire.AppendText(b, v.Subject.V)
+	}
+	if v.GroupChannel.Set {
+		b = append(b, `,"groupChannel":`...)
+		b = wire.AppendText(b, v.GroupChannel.V)
+	}
+	if v.Space.Set {
+		b = append(b, `,"space":`...)
+		b = wire.AppendText(b, v.Space.V)
 	}
 	if v.ChatType.Set {
 		b = append(b, `,"chatType":`...)
@@ -3461,5 +3500,1635 @@ func (v SessionsDeleteResult) AppendJSON(b []byte) []byte {
 		b = wire.AppendText(b, v.Archived[i1])
 	}
 	b = append(b, ']')
+	return append(b, '}')
+}
+
+// DecodeSessionsCompactParams reads one SessionsCompactParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsCompactParams(raw []byte) (SessionsCompactParams, error) {
+	var v SessionsCompactParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsCompactParams), wire.Explain(raw, wire.Closed, &ruleSessionsCompactParams, rule)
+}
+
+// DecodeSessionsCompactParamsOpen reads one SessionsCompactParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsCompactParamsOpen(raw []byte) (SessionsCompactParams, error) {
+	var v SessionsCompactParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsCompactParams), wire.Explain(raw, wire.Open, &ruleSessionsCompactParams, rule)
+}
+
+// CodecSessionsCompactParams converts between SessionsCompactParams and JSON.
+var CodecSessionsCompactParams = wire.Codec[SessionsCompactParams]{Decode: DecodeSessionsCompactParams, DecodeOpen: DecodeSessionsCompactParamsOpen, Append: appendSessionsCompactParams}
+
+func appendSessionsCompactParams(b []byte, v SessionsCompactParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsCompactParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsCompactParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsCompactParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsCompactParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "maxLines":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.MaxLines.Set = true
+			if !d.Int(&v.MaxLines.V) || v.MaxLines.V < 1 {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsCompactParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	if v.MaxLines.Set {
+		b = append(b, `,"maxLines":`...)
+		b = strconv.AppendInt(b, v.MaxLines.V, 10)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsCompactResult reads one SessionsCompactResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsCompactResult(raw []byte) (SessionsCompactResult, error) {
+	var v SessionsCompactResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsCompactResult), wire.Explain(raw, wire.Closed, &ruleSessionsCompactResult, rule)
+}
+
+// DecodeSessionsCompactResultOpen reads one SessionsCompactResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsCompactResultOpen(raw []byte) (SessionsCompactResult, error) {
+	var v SessionsCompactResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsCompactResult), wire.Explain(raw, wire.Open, &ruleSessionsCompactResult, rule)
+}
+
+// CodecSessionsCompactResult converts between SessionsCompactResult and JSON.
+var CodecSessionsCompactResult = wire.Codec[SessionsCompactResult]{Decode: DecodeSessionsCompactResult, DecodeOpen: DecodeSessionsCompactResultOpen, Append: appendSessionsCompactResult}
+
+func appendSessionsCompactResult(b []byte, v SessionsCompactResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsCompactResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsCompactResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsCompactResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsCompactResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "ok":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Bool(&v.Ok) || !v.Ok {
+				return false
+			}
+		case "key":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "compacted":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Bool(&v.Compacted) {
+				return false
+			}
+		case "reason":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Reason.Set = true
+			if !d.Text(&v.Reason.V) || v.Reason.V == "" {
+				return false
+			}
+		case "kept":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			v.Kept.Set = true
+			if !d.Int(&v.Kept.V) || v.Kept.V < 0 {
+				return false
+			}
+		case "archived":
+			if seen0&0x20 != 0 {
+				return false
+			}
+			seen0 |= 0x20
+			v.Archived.Set = true
+			if !d.Text(&v.Archived.V) || v.Archived.V == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsCompactResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"ok":`...)
+	b = append(b, `true`...)
+	b = append(b, `,"key":`...)
+	b = wire.AppendText(b, v.Key)
+	b = append(b, `,"compacted":`...)
+	b = strconv.AppendBool(b, v.Compacted)
+	if v.Reason.Set {
+		b = append(b, `,"reason":`...)
+		b = wire.AppendText(b, v.Reason.V)
+	}
+	if v.Kept.Set {
+		b = append(b, `,"kept":`...)
+		b = strconv.AppendInt(b, v.Kept.V, 10)
+	}
+	if v.Archived.Set {
+		b = append(b, `,"archived":`...)
+		b = wire.AppendText(b, v.Archived.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsSearchParams reads one SessionsSearchParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsSearchParams(raw []byte) (SessionsSearchParams, error) {
+	var v SessionsSearchParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSearchParams), wire.Explain(raw, wire.Closed, &ruleSessionsSearchParams, rule)
+}
+
+// DecodeSessionsSearchParamsOpen reads one SessionsSearchParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsSearchParamsOpen(raw []byte) (SessionsSearchParams, error) {
+	var v SessionsSearchParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSearchParams), wire.Explain(raw, wire.Open, &ruleSessionsSearchParams, rule)
+}
+
+// CodecSessionsSearchParams converts between SessionsSearchParams and JSON.
+var CodecSessionsSearchParams = wire.Codec[SessionsSearchParams]{Decode: DecodeSessionsSearchParams, DecodeOpen: DecodeSessionsSearchParamsOpen, Append: appendSessionsSearchParams}
+
+func appendSessionsSearchParams(b []byte, v SessionsSearchParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsSearchParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsSearchParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsSearchParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsSearchParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "query":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Query) || v.Query == "" || !wire.AtMost(v.Query, 256) {
+				return false
+			}
+		case "key":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.Key.Set = true
+			if !d.Text(&v.Key.V) || v.Key.V == "" {
+				return false
+			}
+		case "agentId":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.AgentID.Set = true
+			if !d.Text(&v.AgentID.V) || v.AgentID.V == "" {
+				return false
+			}
+		case "role":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Role.Set = true
+			if !v.Role.V.decode(d) {
+				return false
+			}
+		case "limit":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			v.Limit.Set = true
+			if !d.Int(&v.Limit.V) || v.Limit.V > 100 || v.Limit.V < 1 {
+				return false
+			}
+		case "cursor":
+			if seen0&0x20 != 0 {
+				return false
+			}
+			seen0 |= 0x20
+			v.Cursor.Set = true
+			if !d.Text(&v.Cursor.V) || v.Cursor.V == "" || !wire.AtMost(v.Cursor.V, 2048) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsSearchParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"query":`...)
+	b = wire.AppendText(b, v.Query)
+	if v.Key.Set {
+		b = append(b, `,"key":`...)
+		b = wire.AppendText(b, v.Key.V)
+	}
+	if v.AgentID.Set {
+		b = append(b, `,"agentId":`...)
+		b = wire.AppendText(b, v.AgentID.V)
+	}
+	if v.Role.Set {
+		b = append(b, `,"role":`...)
+		b = v.Role.V.AppendJSON(b)
+	}
+	if v.Limit.Set {
+		b = append(b, `,"limit":`...)
+		b = strconv.AppendInt(b, v.Limit.V, 10)
+	}
+	if v.Cursor.Set {
+		b = append(b, `,"cursor":`...)
+		b = wire.AppendText(b, v.Cursor.V)
+	}
+	return append(b, '}')
+}
+
+// Known reports whether v is one of the values that this version of the protocol names.
+func (v SessionsSearchParamsRole) Known() bool {
+	switch v {
+	case SessionsSearchParamsRoleUser, SessionsSearchParamsRoleAssistant:
+		return true
+	}
+	return false
+}
+
+func (v *SessionsSearchParamsRole) decode(d *wire.Decoder) bool {
+	return d.Text((*string)(v)) && (v.Known() || d.IsOpen())
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsSearchParamsRole) AppendJSON(b []byte) []byte {
+	return wire.AppendText(b, string(v))
+}
+
+// DecodeSessionSearchHit reads one SessionSearchHit strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionSearchHit(raw []byte) (SessionSearchHit, error) {
+	var v SessionSearchHit
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionSearchHit), wire.Explain(raw, wire.Closed, &ruleSessionSearchHit, rule)
+}
+
+// DecodeSessionSearchHitOpen reads one SessionSearchHit as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionSearchHitOpen(raw []byte) (SessionSearchHit, error) {
+	var v SessionSearchHit
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionSearchHit), wire.Explain(raw, wire.Open, &ruleSessionSearchHit, rule)
+}
+
+// CodecSessionSearchHit converts between SessionSearchHit and JSON.
+var CodecSessionSearchHit = wire.Codec[SessionSearchHit]{Decode: DecodeSessionSearchHit, DecodeOpen: DecodeSessionSearchHitOpen, Append: appendSessionSearchHit}
+
+func appendSessionSearchHit(b []byte, v SessionSearchHit) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionSearchHit) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionSearchHit) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionSearchHitOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionSearchHit) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "sessionId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.SessionID) || v.SessionID == "" {
+				return false
+			}
+		case "label":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.Label.Set = true
+			if !d.Text(&v.Label.V) || v.Label.V == "" {
+				return false
+			}
+		case "messageId":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			if !d.Text(&v.MessageID) || v.MessageID == "" {
+				return false
+			}
+		case "seq":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			if !d.Int(&v.Seq) || v.Seq < 1 {
+				return false
+			}
+		case "role":
+			if seen0&0x20 != 0 {
+				return false
+			}
+			seen0 |= 0x20
+			if !d.Text(&v.Role) || v.Role == "" {
+				return false
+			}
+		case "timestamp":
+			if seen0&0x40 != 0 {
+				return false
+			}
+			seen0 |= 0x40
+			if !d.Int(&v.Timestamp) || v.Timestamp < 0 {
+				return false
+			}
+		case "snippet":
+			if seen0&0x80 != 0 {
+				return false
+			}
+			seen0 |= 0x80
+			if !d.Text(&v.Snippet) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0xfb == 0xfb
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionSearchHit) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	b = append(b, `,"sessionId":`...)
+	b = wire.AppendText(b, v.SessionID)
+	if v.Label.Set {
+		b = append(b, `,"label":`...)
+		b = wire.AppendText(b, v.Label.V)
+	}
+	b = append(b, `,"messageId":`...)
+	b = wire.AppendText(b, v.MessageID)
+	b = append(b, `,"seq":`...)
+	b = strconv.AppendInt(b, v.Seq, 10)
+	b = append(b, `,"role":`...)
+	b = wire.AppendText(b, v.Role)
+	b = append(b, `,"timestamp":`...)
+	b = strconv.AppendInt(b, v.Timestamp, 10)
+	b = append(b, `,"snippet":`...)
+	b = wire.AppendText(b, v.Snippet)
+	return append(b, '}')
+}
+
+// DecodeSessionsSearchResult reads one SessionsSearchResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsSearchResult(raw []byte) (SessionsSearchResult, error) {
+	var v SessionsSearchResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSearchResult), wire.Explain(raw, wire.Closed, &ruleSessionsSearchResult, rule)
+}
+
+// DecodeSessionsSearchResultOpen reads one SessionsSearchResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsSearchResultOpen(raw []byte) (SessionsSearchResult, error) {
+	var v SessionsSearchResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSearchResult), wire.Explain(raw, wire.Open, &ruleSessionsSearchResult, rule)
+}
+
+// CodecSessionsSearchResult converts between SessionsSearchResult and JSON.
+var CodecSessionsSearchResult = wire.Codec[SessionsSearchResult]{Decode: DecodeSessionsSearchResult, DecodeOpen: DecodeSessionsSearchResultOpen, Append: appendSessionsSearchResult}
+
+func appendSessionsSearchResult(b []byte, v SessionsSearchResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsSearchResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsSearchResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsSearchResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsSearchResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "ts":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Int(&v.Ts) || v.Ts < 0 {
+				return false
+			}
+		case "hits":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.OpenArray() {
+				return false
+			}
+			v.Hits = make([]SessionSearchHit, 0, d.HintObjects(1, 64))
+			for d.Element() {
+				v.Hits = append(v.Hits, *new(SessionSearchHit))
+				if !v.Hits[len(v.Hits)-1].decode(d) {
+					return false
+				}
+			}
+			if !d.CloseArray() {
+				return false
+			}
+		case "scanned":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Int(&v.Scanned) || v.Scanned < 0 {
+				return false
+			}
+		case "cursor":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Cursor.Set = true
+			if !d.Text(&v.Cursor.V) || v.Cursor.V == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsSearchResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"ts":`...)
+	b = strconv.AppendInt(b, v.Ts, 10)
+	b = append(b, `,"hits":`...)
+	b = append(b, '[')
+	for i1 := range v.Hits {
+		if i1 > 0 {
+			b = append(b, ',')
+		}
+		b = v.Hits[i1].AppendJSON(b)
+	}
+	b = append(b, ']')
+	b = append(b, `,"scanned":`...)
+	b = strconv.AppendInt(b, v.Scanned, 10)
+	if v.Cursor.Set {
+		b = append(b, `,"cursor":`...)
+		b = wire.AppendText(b, v.Cursor.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsCreateParams reads one SessionsCreateParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsCreateParams(raw []byte) (SessionsCreateParams, error) {
+	var v SessionsCreateParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsCreateParams), wire.Explain(raw, wire.Closed, &ruleSessionsCreateParams, rule)
+}
+
+// DecodeSessionsCreateParamsOpen reads one SessionsCreateParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsCreateParamsOpen(raw []byte) (SessionsCreateParams, error) {
+	var v SessionsCreateParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsCreateParams), wire.Explain(raw, wire.Open, &ruleSessionsCreateParams, rule)
+}
+
+// CodecSessionsCreateParams converts between SessionsCreateParams and JSON.
+var CodecSessionsCreateParams = wire.Codec[SessionsCreateParams]{Decode: DecodeSessionsCreateParams, DecodeOpen: DecodeSessionsCreateParamsOpen, Append: appendSessionsCreateParams}
+
+func appendSessionsCreateParams(b []byte, v SessionsCreateParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsCreateParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsCreateParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsCreateParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsCreateParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			v.Key.Set = true
+			if !d.Text(&v.Key.V) || v.Key.V == "" {
+				return false
+			}
+		case "agentId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.AgentID.Set = true
+			if !d.Text(&v.AgentID.V) || v.AgentID.V == "" {
+				return false
+			}
+		case "label":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.Label.Set = true
+			if !d.Text(&v.Label.V) || v.Label.V == "" || !wire.AtMost(v.Label.V, 64) {
+				return false
+			}
+		case "model":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Model.Set = true
+			if !d.Text(&v.Model.V) || v.Model.V == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject()
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsCreateParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	if v.Key.Set {
+		b = append(b, `"key":`...)
+		b = wire.AppendText(b, v.Key.V)
+	}
+	if v.AgentID.Set {
+		b = append(wire.AppendComma(b), `"agentId":`...)
+		b = wire.AppendText(b, v.AgentID.V)
+	}
+	if v.Label.Set {
+		b = append(wire.AppendComma(b), `"label":`...)
+		b = wire.AppendText(b, v.Label.V)
+	}
+	if v.Model.Set {
+		b = append(wire.AppendComma(b), `"model":`...)
+		b = wire.AppendText(b, v.Model.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsCreateResult reads one SessionsCreateResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsCreateResult(raw []byte) (SessionsCreateResult, error) {
+	var v SessionsCreateResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsCreateResult), wire.Explain(raw, wire.Closed, &ruleSessionsCreateResult, rule)
+}
+
+// DecodeSessionsCreateResultOpen reads one SessionsCreateResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsCreateResultOpen(raw []byte) (SessionsCreateResult, error) {
+	var v SessionsCreateResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsCreateResult), wire.Explain(raw, wire.Open, &ruleSessionsCreateResult, rule)
+}
+
+// CodecSessionsCreateResult converts between SessionsCreateResult and JSON.
+var CodecSessionsCreateResult = wire.Codec[SessionsCreateResult]{Decode: DecodeSessionsCreateResult, DecodeOpen: DecodeSessionsCreateResultOpen, Append: appendSessionsCreateResult}
+
+func appendSessionsCreateResult(b []byte, v SessionsCreateResult) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsCreateResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsCreateResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsCreateResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsCreateResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "ok":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Bool(&v.Ok) || !v.Ok {
+				return false
+			}
+		case "key":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "entry":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !v.Entry.decode(d) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsCreateResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"ok":`...)
+	b = append(b, `true`...)
+	b = append(b, `,"key":`...)
+	b = wire.AppendText(b, v.Key)
+	b = append(b, `,"entry":`...)
+	b = v.Entry.AppendJSON(b)
+	return append(b, '}')
+}
+
+// DecodeSessionsSendParams reads one SessionsSendParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsSendParams(raw []byte) (SessionsSendParams, error) {
+	var v SessionsSendParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSendParams), wire.Explain(raw, wire.Closed, &ruleSessionsSendParams, rule)
+}
+
+// DecodeSessionsSendParamsOpen reads one SessionsSendParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsSendParamsOpen(raw []byte) (SessionsSendParams, error) {
+	var v SessionsSendParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSendParams), wire.Explain(raw, wire.Open, &ruleSessionsSendParams, rule)
+}
+
+// CodecSessionsSendParams converts between SessionsSendParams and JSON.
+var CodecSessionsSendParams = wire.Codec[SessionsSendParams]{Decode: DecodeSessionsSendParams, DecodeOpen: DecodeSessionsSendParamsOpen, Append: appendSessionsSendParams}
+
+func appendSessionsSendParams(b []byte, v SessionsSendParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsSendParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsSendParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsSendParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsSendParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "message":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Message) {
+				return false
+			}
+		case "thinking":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.Thinking.Set = true
+			if !d.Text(&v.Thinking.V) {
+				return false
+			}
+		case "attachments":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			if !d.OpenArray() {
+				return false
+			}
+			v.Attachments = make([]wire.Raw, 0, d.Hint(1024))
+			for d.Element() {
+				var e1 wire.Raw
+				if !d.Raw(&e1) {
+					return false
+				}
+				v.Attachments = append(v.Attachments, e1)
+			}
+			if !d.CloseArray() {
+				return false
+			}
+		case "timeoutMs":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			v.TimeoutMs.Set = true
+			if !d.Int(&v.TimeoutMs.V) || v.TimeoutMs.V < 0 {
+				return false
+			}
+		case "idempotencyKey":
+			if seen0&0x20 != 0 {
+				return false
+			}
+			seen0 |= 0x20
+			if !d.Text(&v.IdempotencyKey) || v.IdempotencyKey == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x23 == 0x23
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsSendParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	b = append(b, `,"message":`...)
+	b = wire.AppendText(b, v.Message)
+	if v.Thinking.Set {
+		b = append(b, `,"thinking":`...)
+		b = wire.AppendText(b, v.Thinking.V)
+	}
+	if v.Attachments != nil {
+		b = append(b, `,"attachments":`...)
+		b = append(b, '[')
+		for i1 := range v.Attachments {
+			if i1 > 0 {
+				b = append(b, ',')
+			}
+			b = wire.AppendRaw(b, v.Attachments[i1])
+		}
+		b = append(b, ']')
+	}
+	if v.TimeoutMs.Set {
+		b = append(b, `,"timeoutMs":`...)
+		b = strconv.AppendInt(b, v.TimeoutMs.V, 10)
+	}
+	b = append(b, `,"idempotencyKey":`...)
+	b = wire.AppendText(b, v.IdempotencyKey)
+	return append(b, '}')
+}
+
+// DecodeSessionsAbortParams reads one SessionsAbortParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsAbortParams(raw []byte) (SessionsAbortParams, error) {
+	var v SessionsAbortParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsAbortParams), wire.Explain(raw, wire.Closed, &ruleSessionsAbortParams, rule)
+}
+
+// DecodeSessionsAbortParamsOpen reads one SessionsAbortParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsAbortParamsOpen(raw []byte) (SessionsAbortParams, error) {
+	var v SessionsAbortParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsAbortParams), wire.Explain(raw, wire.Open, &ruleSessionsAbortParams, rule)
+}
+
+// CodecSessionsAbortParams converts between SessionsAbortParams and JSON.
+var CodecSessionsAbortParams = wire.Codec[SessionsAbortParams]{Decode: DecodeSessionsAbortParams, DecodeOpen: DecodeSessionsAbortParamsOpen, Append: appendSessionsAbortParams}
+
+func appendSessionsAbortParams(b []byte, v SessionsAbortParams) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsAbortParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsAbortParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsAbortParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsAbortParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "runId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.RunID.Set = true
+			if !d.Text(&v.RunID.V) || v.RunID.V == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsAbortParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	if v.RunID.Set {
+		b = append(b, `,"runId":`...)
+		b = wire.AppendText(b, v.RunID.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsSubscribeParams reads one SessionsSubscribeParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsSubscribeParams(raw []byte) (SessionsSubscribeParams, error) {
+	var v SessionsSubscribeParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSubscribeParams), wire.Explain(raw, wire.Closed, &ruleSessionsSubscribeParams, rule)
+}
+
+// DecodeSessionsSubscribeParamsOpen reads one SessionsSubscribeParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsSubscribeParamsOpen(raw []byte) (SessionsSubscribeParams, error) {
+	var v SessionsSubscribeParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSubscribeParams), wire.Explain(raw, wire.Open, &ruleSessionsSubscribeParams, rule)
+}
+
+// CodecSessionsSubscribeParams converts between SessionsSubscribeParams and JSON.
+var CodecSessionsSubscribeParams = wire.Codec[SessionsSubscribeParams]{Decode: DecodeSessionsSubscribeParams, DecodeOpen: DecodeSessionsSubscribeParamsOpen, Append: appendSessionsSubscribeParams}
+
+func appendSessionsSubscribeParams(b []byte, v SessionsSubscribeParams) []byte {
+	return v.AppendJSON(b)
+}
+
+// MarshalJSON encodes v.
+func (v SessionsSubscribeParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsSubscribeParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsSubscribeParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsSubscribeParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	for _, ok := d.Member(); ok; _, ok = d.Member() {
+		if !d.Unknown() {
+			return false
+		}
+	}
+	return d.CloseObject()
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsSubscribeParams) AppendJSON(b []byte) []byte {
+	return append(b, "{}"...)
+}
+
+// DecodeSessionsSubscribeResult reads one SessionsSubscribeResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsSubscribeResult(raw []byte) (SessionsSubscribeResult, error) {
+	var v SessionsSubscribeResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSubscribeResult), wire.Explain(raw, wire.Closed, &ruleSessionsSubscribeResult, rule)
+}
+
+// DecodeSessionsSubscribeResultOpen reads one SessionsSubscribeResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsSubscribeResultOpen(raw []byte) (SessionsSubscribeResult, error) {
+	var v SessionsSubscribeResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsSubscribeResult), wire.Explain(raw, wire.Open, &ruleSessionsSubscribeResult, rule)
+}
+
+// CodecSessionsSubscribeResult converts between SessionsSubscribeResult and JSON.
+var CodecSessionsSubscribeResult = wire.Codec[SessionsSubscribeResult]{Decode: DecodeSessionsSubscribeResult, DecodeOpen: DecodeSessionsSubscribeResultOpen, Append: appendSessionsSubscribeResult}
+
+func appendSessionsSubscribeResult(b []byte, v SessionsSubscribeResult) []byte {
+	return v.AppendJSON(b)
+}
+
+// MarshalJSON encodes v.
+func (v SessionsSubscribeResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsSubscribeResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsSubscribeResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsSubscribeResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "subscribed":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Bool(&v.Subscribed) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsSubscribeResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"subscribed":`...)
+	b = strconv.AppendBool(b, v.Subscribed)
+	return append(b, '}')
+}
+
+// DecodeSessionsMessagesSubscribeParams reads one SessionsMessagesSubscribeParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsMessagesSubscribeParams(raw []byte) (SessionsMessagesSubscribeParams, error) {
+	var v SessionsMessagesSubscribeParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesSubscribeParams), wire.Explain(raw, wire.Closed, &ruleSessionsMessagesSubscribeParams, rule)
+}
+
+// DecodeSessionsMessagesSubscribeParamsOpen reads one SessionsMessagesSubscribeParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsMessagesSubscribeParamsOpen(raw []byte) (SessionsMessagesSubscribeParams, error) {
+	var v SessionsMessagesSubscribeParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesSubscribeParams), wire.Explain(raw, wire.Open, &ruleSessionsMessagesSubscribeParams, rule)
+}
+
+// CodecSessionsMessagesSubscribeParams converts between SessionsMessagesSubscribeParams and JSON.
+var CodecSessionsMessagesSubscribeParams = wire.Codec[SessionsMessagesSubscribeParams]{Decode: DecodeSessionsMessagesSubscribeParams, DecodeOpen: DecodeSessionsMessagesSubscribeParamsOpen, Append: appendSessionsMessagesSubscribeParams}
+
+func appendSessionsMessagesSubscribeParams(b []byte, v SessionsMessagesSubscribeParams) []byte {
+	return v.AppendJSON(b)
+}
+
+// MarshalJSON encodes v.
+func (v SessionsMessagesSubscribeParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsMessagesSubscribeParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsMessagesSubscribeParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsMessagesSubscribeParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "afterSeq":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.AfterSeq.Set = true
+			if !d.Int(&v.AfterSeq.V) || v.AfterSeq.V < 0 {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsMessagesSubscribeParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	if v.AfterSeq.Set {
+		b = append(b, `,"afterSeq":`...)
+		b = strconv.AppendInt(b, v.AfterSeq.V, 10)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsMessagesUnsubscribeParams reads one SessionsMessagesUnsubscribeParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsMessagesUnsubscribeParams(raw []byte) (SessionsMessagesUnsubscribeParams, error) {
+	var v SessionsMessagesUnsubscribeParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesUnsubscribeParams), wire.Explain(raw, wire.Closed, &ruleSessionsMessagesUnsubscribeParams, rule)
+}
+
+// DecodeSessionsMessagesUnsubscribeParamsOpen reads one SessionsMessagesUnsubscribeParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsMessagesUnsubscribeParamsOpen(raw []byte) (SessionsMessagesUnsubscribeParams, error) {
+	var v SessionsMessagesUnsubscribeParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesUnsubscribeParams), wire.Explain(raw, wire.Open, &ruleSessionsMessagesUnsubscribeParams, rule)
+}
+
+// CodecSessionsMessagesUnsubscribeParams converts between SessionsMessagesUnsubscribeParams and JSON.
+var CodecSessionsMessagesUnsubscribeParams = wire.Codec[SessionsMessagesUnsubscribeParams]{Decode: DecodeSessionsMessagesUnsubscribeParams, DecodeOpen: DecodeSessionsMessagesUnsubscribeParamsOpen, Append: appendSessionsMessagesUnsubscribeParams}
+
+func appendSessionsMessagesUnsubscribeParams(b []byte, v SessionsMessagesUnsubscribeParams) []byte {
+	return v.AppendJSON(b)
+}
+
+// MarshalJSON encodes v.
+func (v SessionsMessagesUnsubscribeParams) MarshalJSON() ([]byte, error) {
+	return v.AppendJSON(nil), nil
+}
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsMessagesUnsubscribeParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsMessagesUnsubscribeParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsMessagesUnsubscribeParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsMessagesUnsubscribeParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	return append(b, '}')
+}
+
+// DecodeSessionsMessagesSubscribeResult reads one SessionsMessagesSubscribeResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsMessagesSubscribeResult(raw []byte) (SessionsMessagesSubscribeResult, error) {
+	var v SessionsMessagesSubscribeResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesSubscribeResult), wire.Explain(raw, wire.Closed, &ruleSessionsMessagesSubscribeResult, rule)
+}
+
+// DecodeSessionsMessagesSubscribeResultOpen reads one SessionsMessagesSubscribeResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsMessagesSubscribeResultOpen(raw []byte) (SessionsMessagesSubscribeResult, error) {
+	var v SessionsMessagesSubscribeResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesSubscribeResult), wire.Explain(raw, wire.Open, &ruleSessionsMessagesSubscribeResult, rule)
+}
+
+// CodecSessionsMessagesSubscribeResult converts between SessionsMessagesSubscribeResult and JSON.
+var CodecSessionsMessagesSubscribeResult = wire.Codec[SessionsMessagesSubscribeResult]{Decode: DecodeSessionsMessagesSubscribeResult, DecodeOpen: DecodeSessionsMessagesSubscribeResultOpen, Append: appendSessionsMessagesSubscribeResult}
+
+func appendSessionsMessagesSubscribeResult(b []byte, v SessionsMessagesSubscribeResult) []byte {
+	return v.AppendJSON(b)
+}
+
+// MarshalJSON encodes v.
+func (v SessionsMessagesSubscribeResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsMessagesSubscribeResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsMessagesSubscribeResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsMessagesSubscribeResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "subscribed":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Bool(&v.Subscribed) {
+				return false
+			}
+		case "key":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x3 == 0x3
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsMessagesSubscribeResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"subscribed":`...)
+	b = strconv.AppendBool(b, v.Subscribed)
+	b = append(b, `,"key":`...)
+	b = wire.AppendText(b, v.Key)
+	return append(b, '}')
+}
+
+// DecodeSessionChangeReason reads one SessionChangeReason strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionChangeReason(raw []byte) (SessionChangeReason, error) {
+	var v SessionChangeReason
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionChangeReason), wire.Explain(raw, wire.Closed, &ruleSessionChangeReason, rule)
+}
+
+// DecodeSessionChangeReasonOpen reads one SessionChangeReason as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionChangeReasonOpen(raw []byte) (SessionChangeReason, error) {
+	var v SessionChangeReason
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionChangeReason), wire.Explain(raw, wire.Open, &ruleSessionChangeReason, rule)
+}
+
+// CodecSessionChangeReason converts between SessionChangeReason and JSON.
+var CodecSessionChangeReason = wire.Codec[SessionChangeReason]{Decode: DecodeSessionChangeReason, DecodeOpen: DecodeSessionChangeReasonOpen, Append: appendSessionChangeReason}
+
+func appendSessionChangeReason(b []byte, v SessionChangeReason) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionChangeReason) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionChangeReason) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionChangeReasonOpen(append([]byte(nil), data...))
+	return err
+}
+
+// Known reports whether v is one of the values that this version of the protocol names.
+func (v SessionChangeReason) Known() bool {
+	switch v {
+	case SessionChangeReasonCreated, SessionChangeReasonUpdated, SessionChangeReasonMessage, SessionChangeReasonReset, SessionChangeReasonCompacted, SessionChangeReasonDeleted:
+		return true
+	}
+	return false
+}
+
+func (v *SessionChangeReason) decode(d *wire.Decoder) bool {
+	return d.Text((*string)(v)) && (v.Known() || d.IsOpen())
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionChangeReason) AppendJSON(b []byte) []byte {
+	return wire.AppendText(b, string(v))
+}
+
+// DecodeSessionsChangedEvent reads one SessionsChangedEvent strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsChangedEvent(raw []byte) (SessionsChangedEvent, error) {
+	var v SessionsChangedEvent
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsChangedEvent), wire.Explain(raw, wire.Closed, &ruleSessionsChangedEvent, rule)
+}
+
+// DecodeSessionsChangedEventOpen reads one SessionsChangedEvent as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsChangedEventOpen(raw []byte) (SessionsChangedEvent, error) {
+	var v SessionsChangedEvent
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsChangedEvent), wire.Explain(raw, wire.Open, &ruleSessionsChangedEvent, rule)
+}
+
+// CodecSessionsChangedEvent converts between SessionsChangedEvent and JSON.
+var CodecSessionsChangedEvent = wire.Codec[SessionsChangedEvent]{Decode: DecodeSessionsChangedEvent, DecodeOpen: DecodeSessionsChangedEventOpen, Append: appendSessionsChangedEvent}
+
+func appendSessionsChangedEvent(b []byte, v SessionsChangedEvent) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsChangedEvent) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsChangedEvent) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsChangedEventOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsChangedEvent) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "reason":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !v.Reason.decode(d) {
+				return false
+			}
+		case "ts":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Int(&v.Ts) || v.Ts < 0 {
+				return false
+			}
+		case "session":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Session.Set = true
+			if !v.Session.V.decode(d) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsChangedEvent) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	b = append(b, `,"reason":`...)
+	b = v.Reason.AppendJSON(b)
+	b = append(b, `,"ts":`...)
+	b = strconv.AppendInt(b, v.Ts, 10)
+	if v.Session.Set {
+		b = append(b, `,"session":`...)
+		b = v.Session.V.AppendJSON(b)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsMessageEvent reads one SessionsMessageEvent strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsMessageEvent(raw []byte) (SessionsMessageEvent, error) {
+	var v SessionsMessageEvent
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessageEvent), wire.Explain(raw, wire.Closed, &ruleSessionsMessageEvent, rule)
+}
+
+// DecodeSessionsMessageEventOpen reads one SessionsMessageEvent as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsMessageEventOpen(raw []byte) (SessionsMessageEvent, error) {
+	var v SessionsMessageEvent
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessageEvent), wire.Explain(raw, wire.Open, &ruleSessionsMessageEvent, rule)
+}
+
+// CodecSessionsMessageEvent converts between SessionsMessageEvent and JSON.
+var CodecSessionsMessageEvent = wire.Codec[SessionsMessageEvent]{Decode: DecodeSessionsMessageEvent, DecodeOpen: DecodeSessionsMessageEventOpen, Append: appendSessionsMessageEvent}
+
+func appendSessionsMessageEvent(b []byte, v SessionsMessageEvent) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsMessageEvent) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsMessageEvent) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsMessageEventOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsMessageEvent) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "sessionId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Text(&v.SessionID) || v.SessionID == "" {
+				return false
+			}
+		case "messageId":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.Text(&v.MessageID) || v.MessageID == "" {
+				return false
+			}
+		case "seq":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			if !d.Int(&v.Seq) || v.Seq < 1 {
+				return false
+			}
+		case "message":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			if !v.Message.decode(d) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1f == 0x1f
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsMessageEvent) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	b = append(b, `,"sessionId":`...)
+	b = wire.AppendText(b, v.SessionID)
+	b = append(b, `,"messageId":`...)
+	b = wire.AppendText(b, v.MessageID)
+	b = append(b, `,"seq":`...)
+	b = strconv.AppendInt(b, v.Seq, 10)
+	b = append(b, `,"message":`...)
+	b = v.Message.AppendJSON(b)
 	return append(b, '}')
 }

@@ -250,6 +250,9 @@ var ruleSessionEntry = wire.Rule{Types: []string{"object"}, Required: []string{"
 	{Name: "modelProvider", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "model", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "contextTokens", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "subject", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "groupChannel", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "space", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "chatType", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "origin", Rule: wire.Rule{Ref: "SessionOrigin"}},
 	{Name: "channel", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
@@ -299,4 +302,119 @@ var ruleSessionsDeleteResult = wire.Rule{Types: []string{"object"}, Required: []
 	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "deleted", Rule: wire.Rule{Types: []string{"boolean"}}},
 	{Name: "archived", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Types: []string{"string"}}}},
+}}
+
+var ruleSessionsCompactParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "maxLines", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "1"}},
+}}
+
+var ruleSessionsCompactResult = wire.Rule{Types: []string{"object"}, Required: []string{"ok", "key", "compacted"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "ok", Rule: wire.Rule{Types: []string{"boolean"}, Const: `true`}},
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "compacted", Rule: wire.Rule{Types: []string{"boolean"}}},
+	{Name: "reason", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "kept", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "archived", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleSessionsSearchParams = wire.Rule{Types: []string{"object"}, Required: []string{"query"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "query", Rule: wire.Rule{Types: []string{"string"}, MaxLength: "256", MinLength: "1"}},
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "role", Rule: wire.Rule{AnyOf: []wire.Rule{
+		{Types: []string{"string"}, Const: `"user"`},
+		{Types: []string{"string"}, Const: `"assistant"`},
+	}}},
+	{Name: "limit", Rule: wire.Rule{Types: []string{"integer"}, Maximum: "100", Minimum: "1"}},
+	{Name: "cursor", Rule: wire.Rule{Types: []string{"string"}, MaxLength: "2048", MinLength: "1"}},
+}}
+
+var ruleSessionSearchHit = wire.Rule{Types: []string{"object"}, Required: []string{"key", "sessionId", "messageId", "seq", "role", "timestamp", "snippet"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "sessionId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "label", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "messageId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "seq", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "1"}},
+	{Name: "role", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "timestamp", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "snippet", Rule: wire.Rule{Types: []string{"string"}}},
+}}
+
+var ruleSessionsSearchResult = wire.Rule{Types: []string{"object"}, Required: []string{"ts", "hits", "scanned"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "ts", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "hits", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "SessionSearchHit"}}},
+	{Name: "scanned", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "cursor", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleSessionsCreateParams = wire.Rule{Types: []string{"object"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "agentId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "label", Rule: wire.Rule{Types: []string{"string"}, MaxLength: "64", MinLength: "1"}},
+	{Name: "model", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleSessionsCreateResult = wire.Rule{Types: []string{"object"}, Required: []string{"ok", "key", "entry"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "ok", Rule: wire.Rule{Types: []string{"boolean"}, Const: `true`}},
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "entry", Rule: wire.Rule{Ref: "SessionEntry"}},
+}}
+
+var ruleSessionsSendParams = wire.Rule{Types: []string{"object"}, Required: []string{"key", "message", "idempotencyKey"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "message", Rule: wire.Rule{Types: []string{"string"}}},
+	{Name: "thinking", Rule: wire.Rule{Types: []string{"string"}}},
+	{Name: "attachments", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{}}},
+	{Name: "timeoutMs", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "idempotencyKey", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleSessionsAbortParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "runId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleSessionsSubscribeParams = wire.Rule{Types: []string{"object"}, Closed: true}
+
+var ruleSessionsSubscribeResult = wire.Rule{Types: []string{"object"}, Required: []string{"subscribed"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "subscribed", Rule: wire.Rule{Types: []string{"boolean"}}},
+}}
+
+var ruleSessionsMessagesSubscribeParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "afterSeq", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+}}
+
+var ruleSessionsMessagesUnsubscribeParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleSessionsMessagesSubscribeResult = wire.Rule{Types: []string{"object"}, Required: []string{"subscribed", "key"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "subscribed", Rule: wire.Rule{Types: []string{"boolean"}}},
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleSessionChangeReason = wire.Rule{AnyOf: []wire.Rule{
+	{Types: []string{"string"}, Const: `"created"`},
+	{Types: []string{"string"}, Const: `"updated"`},
+	{Types: []string{"string"}, Const: `"message"`},
+	{Types: []string{"string"}, Const: `"reset"`},
+	{Types: []string{"string"}, Const: `"compacted"`},
+	{Types: []string{"string"}, Const: `"deleted"`},
+}}
+
+var ruleSessionsChangedEvent = wire.Rule{Types: []string{"object"}, Required: []string{"key", "reason", "ts"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "reason", Rule: wire.Rule{Ref: "SessionChangeReason"}},
+	{Name: "ts", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "session", Rule: wire.Rule{Ref: "SessionRow"}},
+}}
+
+var ruleSessionsMessageEvent = wire.Rule{Types: []string{"object"}, Required: []string{"key", "sessionId", "messageId", "seq", "message"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "sessionId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "messageId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "seq", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "1"}},
+	{Name: "message", Rule: wire.Rule{Ref: "ChatMessage"}},
 }}

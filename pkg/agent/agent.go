@@ -15,6 +15,10 @@ import (
 // Wrap it with the name of the setting and the cure.
 var ErrNotConfigured = errors.New("agent backend is not configured")
 
+// ErrContextOverflow says that a conversation does not fit the model's window. A
+// backend wraps its service's refusal with it, where it knows it for one.
+var ErrContextOverflow = errors.New("the conversation is too long for the model")
+
 // Backend runs turns. All methods are safe for concurrent use.
 type Backend interface {
 	// Name is the provider's name as clients see it, such as "builtin" or "openai".
@@ -75,6 +79,16 @@ type Event struct {
 	Text string
 	// Tool is the start or the end of a tool call.
 	Tool *ToolEvent
+	// Compaction is the start or the end of a summary of the older conversation.
+	Compaction *CompactionEvent
+}
+
+// CompactionEvent reports that the conversation is made shorter for the model.
+type CompactionEvent struct {
+	// Phase is "start" or "end".
+	Phase string
+	// WillRetry says, at the end, that the turn is tried again with what was gained.
+	WillRetry bool
 }
 
 // ToolEvent reports a tool call as it happens.

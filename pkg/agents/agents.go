@@ -45,7 +45,7 @@ const (
 	pathBytesMax = 1024
 )
 
-var bucket = store.NewBucket[record]("agents")
+var bucket = store.NewBucket[record]("agents.records")
 
 // record is what is stored of an agent, by its id. Empty members of the default
 // agent's mean that nobody changed them.

@@ -143,6 +143,7 @@ func (a *App) build() *cli.App {
 			a.chatCommand(),
 			a.historyCommand(),
 			a.sessionsCommand(),
+			a.usageCommand(),
 			a.agentsCommand(),
 			a.healthCommand(),
 			a.statusCommand(),
@@ -173,20 +174,24 @@ func (a *App) build() *cli.App {
 }
 
 // prepare gives a command and its subcommands the global flags, so that they work
-// on either side of its name.
+// on either side of its name. A command with subcommands may do something itself when
+// none of them is named.
 func (a *App) prepare(c *cli.Command) {
 	c.OnUsageError = onUsageError
-	if len(c.Subcommands) == 0 {
-		action := c.Action
+	action, group := c.Action, len(c.Subcommands) > 0
+	if action != nil {
 		c.Action = func(c *cli.Context) error {
+			if group && c.NArg() > 0 {
+				return groupAction(c)
+			}
 			a.out.json = globalBool(c, flagJSON)
 			return action(c)
 		}
 		c.Flags = append(c.Flags, globalFlags()...)
 		c.HideHelpCommand = true
-		return
+	} else {
+		c.Action = groupAction
 	}
-	c.Action = groupAction
 	for _, sub := range c.Subcommands {
 		a.prepare(sub)
 	}

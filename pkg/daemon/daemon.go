@@ -32,6 +32,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/internal/tailscale"
 	"github.com/coderclaw/gateway/pkg/service/health"
 	"github.com/coderclaw/gateway/pkg/service/presence"
+	"github.com/coderclaw/gateway/pkg/service/sessions"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
@@ -89,6 +90,7 @@ type Daemon struct {
 	gateway  *gateway.Gateway
 	health   *health.Service
 	presence *presence.Service
+	talks    *sessions.Service
 
 	copies      *store.Keeper
 	certificate *certificate.Keeper // nil without TLS
@@ -278,6 +280,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.guard.Run(serve) })
 	group.Go(func() error { return d.watchSecret(serve) })
 	group.Go(func() error { return d.sessions.Run(serve) })
+	group.Go(func() error { return d.talks.Run(serve) })
 	group.Go(func() error { return d.tasks.Run(serve) })
 	group.Go(func() error { return d.health.Run(serve) })
 	group.Go(func() error { return d.health.RunHeartbeats(serve) })
@@ -358,6 +361,9 @@ func (d *Daemon) snapshot(*wire.Peer) protocol.Snapshot {
 // observer tells the services who comes and goes.
 type observer struct{ d *Daemon }
 
-func (o observer) PeerConnected(p *wire.Peer)    { o.d.presence.PeerConnected(p) }
-func (o observer) PeerReady(p *wire.Peer)        { o.d.health.Want(); o.d.noteNode(p) }
-func (o observer) PeerDisconnected(p *wire.Peer) { o.d.presence.PeerDisconnected(p) }
+func (o observer) PeerConnected(p *wire.Peer) { o.d.presence.PeerConnected(p) }
+func (o observer) PeerReady(p *wire.Peer)     { o.d.health.Want(); o.d.noteNode(p) }
+func (o observer) PeerDisconnected(p *wire.Peer) {
+	o.d.presence.PeerDisconnected(p)
+	o.d.talks.PeerDisconnected(p)
+}

@@ -112,12 +112,14 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	if err != nil {
 		return err
 	}
-	sessionsService, err := sessions.New(sessions.Config{
-		Sessions: d.sessions, Runs: d.runs, StorePath: storePath, Model: func() sessions.Model { return known },
+	d.talks, err = sessions.New(sessions.Config{
+		Sessions: d.sessions, Runs: d.runs, Talk: chatService, Emitter: d.gateway, Log: d.log, Show: chat.Show,
+		StorePath: storePath, Model: func() sessions.Model { return known },
 	})
 	if err != nil {
 		return err
 	}
+	d.sessions.OnChange(d.talks.Noted)
 	protocol.Mount(d.gateway,
 		agentService,
 		agentsService,
@@ -131,7 +133,8 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		models.New(models.Config{Log: d.log, Catalogue: backend}),
 		nodeService,
 		d.presence,
-		sessionsService,
+		d.talks,
+		d.usage(storePath),
 	)
 	return nil
 }

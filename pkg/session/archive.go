@@ -30,13 +30,19 @@ type Archive struct {
 	Key string `json:"key"`
 	// SessionID is the id the messages are stored under.
 	SessionID string `json:"sessionId"`
-	// Reason is "reset", "deleted" or "left" (its session was deleted and the
-	// transcript was asked to stay).
+	// Reason is "reset", "deleted", "left" (its session was deleted and the transcript
+	// was asked to stay) or "bak" (its older messages left the session by Truncate).
 	Reason string `json:"reason"`
 	// At is when it was archived, in Unix milliseconds.
 	At int64 `json:"at"`
 	// MessageCount is the number of messages at that time.
 	MessageCount int64 `json:"messageCount"`
+	// From and To are the numbers of its first and last message; 0 is an open end.
+	From uint64 `json:"from,omitempty"`
+	To   uint64 `json:"to,omitempty"`
+	// Below is set where the session goes on: only the messages before it are the
+	// archive's own, the others are still the session's.
+	Below uint64 `json:"below,omitempty"`
 }
 
 // archives holds the archived transcripts under a sequence number, oldest first.
@@ -69,14 +75,14 @@ func (s *Sessions) ResetTx(tx *store.Tx, key string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	if _, err := archive(tx, old, "reset", now); err != nil {
+	if _, err := archive(tx, old, "reset", now, 0); err != nil {
 		return Entry{}, err
 	}
 	next := restart(rec, now.UnixMilli())
 	if _, err := s.sweep(tx, now); err != nil {
 		return Entry{}, err
 	}
-	return next.Entry, save(tx, old, next)
+	return next.Entry, s.save(tx, old, next, ChangeReset)
 }
 
 // restart returns what is left of a session after a reset. What an operator set
@@ -116,7 +122,7 @@ func (s *Sessions) Delete(ctx context.Context, key string, dropTranscript bool) 
 		if dropTranscript {
 			reason = "deleted"
 		}
-		id, err := archive(tx, old, reason, now)
+		id, err := archive(tx, old, reason, now, 0)
 		if err != nil {
 			return err
 		}
@@ -130,6 +136,7 @@ func (s *Sessions) Delete(ctx context.Context, key string, dropTranscript bool) 
 			return err
 		}
 		deleted = true
+		tx.OnCommit(func() { s.committed(nil, Change{Key: k.Full, Kind: ChangeDeleted}) })
 		return entries.Delete(tx, k.Full)
 	})
 	if err != nil {
@@ -139,8 +146,8 @@ func (s *Sessions) Delete(ctx context.Context, key string, dropTranscript bool) 
 }
 
 // archive files the transcript of rec, unless it is empty, and returns the
-// archive's id. The messages stay where they are.
-func archive(tx *store.Tx, rec record, reason string, now time.Time) (string, error) {
+// archive's id. The messages stay where they are. below is Archive.Below.
+func archive(tx *store.Tx, rec record, reason string, now time.Time, below uint64) (string, error) {
 	if rec.Seq == 0 {
 		return "", nil
 	}
@@ -152,6 +159,7 @@ func archive(tx *store.Tx, rec record, reason string, now time.Time) (string, er
 	a := Archive{
 		ID:  rec.SessionID + "." + reason + "." + stamp,
 		Key: rec.Key, SessionID: rec.SessionID, Reason: reason, At: now.UnixMilli(), MessageCount: rec.MessageCount,
+		From: rec.First, To: rec.Seq, Below: below,
 	}
 	return a.ID, archives.Put(tx, store.SeqKey("", n), a)
 }
@@ -185,11 +193,67 @@ func (s *Sessions) ArchiveHistory(id string, limit int) ([]Message, error) {
 	}
 	var list []Message
 	err = s.db.View(func(tx *store.Tx) (err error) {
-		list, err = s.scan(tx, transcript(all[i].SessionID, limit, true))
+		list, err = s.scan(tx, all[i].span(limit))
 		return err
 	})
 	slices.Reverse(list)
 	return list, err
+}
+
+// span selects the newest messages of the archive.
+func (a Archive) span(limit int) span {
+	r := span{Range: store.Range{Prefix: a.SessionID + "\x00", Limit: limit, Reverse: true}, first: store.SeqKey(a.SessionID, a.From)}
+	if a.To > 0 {
+		r.After = store.SeqKey(a.SessionID, a.To+1)
+	}
+	return r
+}
+
+// Truncate takes all but the newest keep messages out of the session of key and
+// archives the transcript as it was; nothing is deleted before retention finds the
+// archive. Token counters are cleared, because they described the longer transcript.
+// It returns how many messages the session has then and the archive's id, which is
+// empty when there was nothing to take. The error is ErrNotFound when no session has
+// the key.
+func (s *Sessions) Truncate(ctx context.Context, key string, keep int) (out Entry, archived string, err error) {
+	k, err := s.Canonical(key)
+	if err != nil {
+		return Entry{}, "", err
+	}
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		archived = ""
+		now := time.Now()
+		rec, ok, err := entries.Get(tx, k.Full)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return ErrNotFound
+		}
+		out = rec.Entry
+		if rec.MessageCount <= int64(keep) {
+			return nil
+		}
+		old, first, kept := rec, uint64(0), int64(0)
+		for row, err := range messages.Keys(tx, store.Range{Prefix: rec.SessionID + "\x00", Limit: keep, Reverse: true}) {
+			if err != nil {
+				return err
+			}
+			first, kept = seqOf(row), kept+1
+		}
+		if archived, err = archive(tx, old, "bak", now, first); err != nil {
+			return err
+		}
+		rec.First, rec.MessageCount = first, kept
+		rec.InputTokens, rec.OutputTokens, rec.TotalTokens, rec.TotalTokensFresh = 0, 0, 0, false
+		rec.UpdatedAt = max(rec.UpdatedAt, now.UnixMilli())
+		out = rec.Entry
+		return s.save(tx, old, rec, ChangeCompacted)
+	})
+	if err != nil {
+		return Entry{}, "", err
+	}
+	return out, archived, nil
 }
 
 // Run applies retention now and once an hour until ctx ends. It returns nil then,
@@ -240,9 +304,9 @@ func (s *Sessions) sweep(tx *store.Tx, now time.Time) (more bool, err error) {
 			continue
 		}
 		if count <= s.limits.archives && now.Sub(time.UnixMilli(row.Value.At)) <= ArchiveAgeMax {
-			return false, nil
+			break
 		}
-		n, err := messages.DeleteRange(tx, transcript(row.Value.SessionID, sweepMessages, false))
+		n, err := row.Value.deleteSome(tx)
 		if err != nil {
 			return false, err
 		}
@@ -251,5 +315,32 @@ func (s *Sessions) sweep(tx *store.Tx, now time.Time) (more bool, err error) {
 		}
 		return true, archives.Delete(tx, row.Key)
 	}
-	return false, nil
+	return sweepUsage(tx, now)
+}
+
+// deleteSome deletes the oldest messages that are the archive's own, at most
+// sweepMessages of them.
+func (a Archive) deleteSome(tx *store.Tx) (int, error) {
+	r := store.Range{Prefix: a.SessionID + "\x00", Limit: sweepMessages}
+	if a.Below > 0 {
+		var err error
+		if r.Limit, err = countBelow(tx, r, store.SeqKey(a.SessionID, a.Below)); err != nil || r.Limit == 0 {
+			return 0, err
+		}
+	}
+	return messages.DeleteRange(tx, r)
+}
+
+// countBelow returns how many rows of r lie before key.
+func countBelow(tx *store.Tx, r store.Range, key string) (n int, err error) {
+	for row, err := range messages.Keys(tx, r) {
+		if err != nil {
+			return 0, err
+		}
+		if row >= key {
+			break
+		}
+		n++
+	}
+	return n, nil
 }

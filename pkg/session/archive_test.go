@@ -44,7 +44,7 @@ func TestReset(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []Archive{{
 			ID:  old.SessionID + ".reset.2000-01-01T00-00-01.000Z",
-			Key: old.Key, SessionID: old.SessionID, Reason: "reset", At: e.CreatedAt, MessageCount: 1,
+			Key: old.Key, SessionID: old.SessionID, Reason: "reset", At: e.CreatedAt, MessageCount: 1, To: 1,
 		}}, list)
 		kept, err := s.ArchiveHistory(list[0].ID, 10)
 		require.NoError(t, err)

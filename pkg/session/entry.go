@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -106,6 +105,11 @@ type record struct {
 	Seq uint64 `json:"seq,omitempty"`
 	// LastID is the newest message's id.
 	LastID string `json:"lastId,omitempty"`
+	// First is the number of the oldest message that Truncate has left, 0 when it has
+	// taken none.
+	First uint64 `json:"first,omitempty"`
+	// AskedAt is when the newest message of a user came, in Unix milliseconds.
+	AskedAt int64 `json:"askedAt,omitempty"`
 }
 
 var (
@@ -141,8 +145,8 @@ func (s *Sessions) load(tx *store.Tx, key string, now int64) (rec, old record, e
 }
 
 // save writes rec and moves its index rows. old is what was stored before, with
-// an empty Key when nothing was.
-func save(tx *store.Tx, old, rec record) error {
+// an empty Key when nothing was; kind is what happens to a session that was.
+func (s *Sessions) save(tx *store.Tx, old, rec record, kind ChangeKind) error {
 	if raw, err := json.Marshal(rec); err != nil || len(raw) > EntryBytesMax {
 		return fmt.Errorf("session entry is %w: %d bytes, allowed are %d", ErrTooLarge, len(raw), EntryBytesMax)
 	}
@@ -159,6 +163,10 @@ func save(tx *store.Tx, old, rec record) error {
 			return err
 		}
 	}
+	if old.Key == "" && kind != ChangeReset {
+		kind = ChangeCreated
+	}
+	tx.OnCommit(func() { s.committed(&rec.Entry, Change{Key: rec.Key, Kind: kind}) })
 	return entries.Put(tx, rec.Key, rec)
 }
 
@@ -253,41 +261,21 @@ func labelled(tx *store.Tx, label string) ([]string, error) {
 	return keys, nil
 }
 
-// List returns all sessions, the last changed first. An entry that cannot be read
-// is logged and left out, so that one damaged row does not hide the others.
-func (s *Sessions) List() ([]Entry, error) {
-	var list []Entry
-	err := s.db.View(func(tx *store.Tx) error {
-		list = nil
-		for row, err := range entries.All(tx) {
-			if err != nil && row.Key == "" {
-				return err
-			}
-			if err != nil {
-				s.log.Warn("session entry unreadable", "sessionKey", row.Key, "err", err)
-				continue
-			}
-			list = append(list, row.Value.Entry)
-		}
-		return nil
-	})
-	slices.SortStableFunc(list, func(a, b Entry) int {
-		switch {
-		case a.UpdatedAt > b.UpdatedAt:
-			return -1
-		case a.UpdatedAt < b.UpdatedAt:
-			return 1
-		}
-		return strings.Compare(a.Key, b.Key)
-	})
-	return list, err
-}
-
 // Patch changes the session of key, creating it if it is missing. An error of fn
 // is returned as it is and nothing is changed. Key, SessionID, CreatedAt and the
 // counters of messages are not fn's to change, and UpdatedAt is set to now. The
 // error is ErrLabelInUse when fn sets a label that another session has.
 func (s *Sessions) Patch(ctx context.Context, key string, fn func(*Entry) error) (Entry, error) {
+	return s.patch(ctx, key, false, fn)
+}
+
+// Create makes the session of key as fn wants it, as Patch does. The error is
+// ErrExists when there is one already.
+func (s *Sessions) Create(ctx context.Context, key string, fn func(*Entry) error) (Entry, error) {
+	return s.patch(ctx, key, true, fn)
+}
+
+func (s *Sessions) patch(ctx context.Context, key string, fresh bool, fn func(*Entry) error) (Entry, error) {
 	k, err := s.Canonical(key)
 	if err != nil {
 		return Entry{}, err
@@ -299,6 +287,9 @@ func (s *Sessions) Patch(ctx context.Context, key string, fn func(*Entry) error)
 		if err != nil {
 			return err
 		}
+		if fresh && old.Key != "" {
+			return fmt.Errorf("%w: %s", ErrExists, k.Full)
+		}
 		if err := change(&rec, now, fn); err != nil {
 			return err
 		}
@@ -306,7 +297,7 @@ func (s *Sessions) Patch(ctx context.Context, key string, fn func(*Entry) error)
 			return err
 		}
 		out = rec.Entry
-		return save(tx, old, rec)
+		return s.save(tx, old, rec, ChangeUpdated)
 	})
 	return out, err
 }

@@ -120,7 +120,7 @@ func (s *Sessions) Import(ctx context.Context, key string, e Entry, transcript i
 		} else if err != nil {
 			return err
 		}
-		return save(tx, old, out)
+		return s.save(tx, old, out, ChangeUpdated)
 	})
 	return rec.MessageCount, err
 }

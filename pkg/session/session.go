@@ -11,9 +11,10 @@
 // What surprises: every method takes a key as a client sends it ("main") and
 // canonicalises it; and everything that is returned without an error is on disk.
 //
-// Locking: Sessions has none of its own. Changes go through the store's single
-// writer, so the appends of one session keep the order in which they were made,
-// and functions given to Append and Patch may run more than once.
+// Locking: changes go through the store's single writer, so the appends of one
+// session keep the order in which they were made, and functions given to Append and
+// Patch may run more than once. The one lock is that of the index (index.go), which
+// holds all entries in memory and follows the commits.
 package session
 
 import (
@@ -48,6 +49,8 @@ var (
 	ErrLabelInUse = errors.New("label already in use")
 	// ErrTooLarge says that a message or an entry is over its limit.
 	ErrTooLarge = errors.New("too large")
+	// ErrExists says that a session to be created is there already.
+	ErrExists = errors.New("session exists already")
 	// ErrTooMany says that SessionsMax is reached.
 	ErrTooMany = errors.New("too many sessions")
 )
@@ -78,6 +81,8 @@ type Sessions struct {
 	mainKey  string
 	fullMain string
 	limits   limits
+	onChange func(Change)
+	index    index
 }
 
 // New returns the sessions of a store.

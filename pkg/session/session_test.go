@@ -139,7 +139,7 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	list, err := s.History("main", 10)
 	require.NoError(t, err)
 	require.Equal(t, saved, list)
-	full.ID = saved[0].ID
+	full.ID, full.Seq = saved[0].ID, 1
 	require.Equal(t, full, list[0])
 	byID, ok, err := s.FindByID(reset.SessionID)
 	require.NoError(t, err)

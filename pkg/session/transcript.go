@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -16,6 +17,10 @@ type Message struct {
 	ID string `json:"id"`
 	// ParentID is the id of the message before, empty for the first; Append sets it.
 	ParentID string `json:"parentId,omitempty"`
+	// Seq is the message's number in its transcript, from 1; it is not stored with it.
+	Seq uint64 `json:"-"`
+	// Type is empty for a message, and TypeCompaction for a summary in its place.
+	Type string `json:"type,omitempty"`
 	// Role is "user", "assistant" or "system".
 	Role   string  `json:"role"`
 	Text   string  `json:"text,omitempty"`
@@ -40,7 +45,16 @@ type Message struct {
 	AbortOrigin string `json:"abortOrigin,omitempty"`
 	// Injected marks a message that an operator put in (chat.inject).
 	Injected bool `json:"injected,omitempty"`
+
+	// FirstKeptID is, in a compaction, the oldest message that it does not stand for;
+	// TokensBefore is what the conversation was estimated at before it.
+	FirstKeptID  string `json:"firstKeptId,omitempty"`
+	TokensBefore int64  `json:"tokensBefore,omitempty"`
 }
+
+// TypeCompaction marks an entry of a transcript that is no message: the summary of
+// what came before FirstKeptID, for a model to read in its place.
+const TypeCompaction = "compaction"
 
 // Image is an image in a message.
 type Image struct {
@@ -115,7 +129,7 @@ func (s *Sessions) AppendTx(tx *store.Tx, key string, upd func(*Entry), msgs ...
 	if err != nil {
 		return Entry{}, nil, err
 	}
-	return rec.Entry, saved, save(tx, old, rec)
+	return rec.Entry, saved, s.save(tx, old, rec, ChangeMessage)
 }
 
 // extend writes msgs behind the transcript of rec and drops what goes beyond the
@@ -125,7 +139,7 @@ func (s *Sessions) extend(tx *store.Tx, rec *record, now int64, msgs []Message) 
 	for i := range saved {
 		m := &saved[i]
 		rec.Seq++
-		m.ID, m.ParentID = messageID(rec.SessionID, rec.Seq), rec.LastID
+		m.ID, m.ParentID, m.Seq = messageID(rec.SessionID, rec.Seq), rec.LastID, rec.Seq
 		if m.Timestamp == 0 {
 			m.Timestamp = now
 		}
@@ -134,9 +148,12 @@ func (s *Sessions) extend(tx *store.Tx, rec *record, now int64, msgs []Message) 
 		}
 		rec.LastID = m.ID
 	}
+	if err := account(tx, rec, saved); err != nil {
+		return nil, err
+	}
 	rec.MessageCount += int64(len(saved))
 	if over := int(rec.MessageCount) - s.limits.messages; over > 0 {
-		n, err := messages.DeleteRange(tx, transcript(rec.SessionID, over, false))
+		n, err := messages.DeleteRange(tx, rec.span(over, false).Range)
 		if err != nil {
 			return nil, err
 		}
@@ -154,9 +171,25 @@ func messageID(sessionID string, n uint64) string {
 	return fmt.Sprintf("%08x", uint32(n)*0x9e3779b1^h.Sum32())
 }
 
-// transcript selects the messages of a session id from one of its ends.
-func transcript(sessionID string, limit int, newestFirst bool) store.Range {
-	return store.Range{Prefix: sessionID + "\x00", Limit: limit, Reverse: newestFirst}
+// span is a part of a transcript, from one of its ends. first is the key of the
+// oldest message in it, at which a scan from the newest on ends.
+type span struct {
+	store.Range
+	first string
+}
+
+// span selects messages of the session.
+func (rec *record) span(limit int, newestFirst bool) span {
+	r := span{Range: store.Range{Prefix: rec.SessionID + "\x00", Limit: limit, Reverse: newestFirst}, first: store.SeqKey(rec.SessionID, rec.First)}
+	if !newestFirst && rec.First > 0 {
+		r.After = store.SeqKey(rec.SessionID, rec.First-1)
+	}
+	return r
+}
+
+// seqOf returns the number of the message that is stored under a key.
+func seqOf(key string) uint64 {
+	return binary.BigEndian.Uint64([]byte(key[len(key)-8:]))
 }
 
 // History returns the last messages of the session of key, the oldest first: at
@@ -183,7 +216,7 @@ func (s *Sessions) read(key string, limit int, newestFirst bool) (list []Message
 		if err != nil || !ok {
 			return err
 		}
-		list, err = s.scan(tx, transcript(rec.SessionID, limit, newestFirst))
+		list, err = s.scan(tx, rec.span(limit, newestFirst))
 		return err
 	})
 	return list, err
@@ -191,15 +224,18 @@ func (s *Sessions) read(key string, limit int, newestFirst bool) (list []Message
 
 // scan reads messages in the order of r until HistoryBytesMax. A message that
 // cannot be read is logged and left out.
-func (s *Sessions) scan(tx *store.Tx, r store.Range) ([]Message, error) {
+func (s *Sessions) scan(tx *store.Tx, r span) ([]Message, error) {
 	if r.Limit <= 0 || r.Limit > MessagesMax {
 		r.Limit = MessagesMax
 	}
 	var list []Message
 	bytes := 0
-	for row, err := range messages.Scan(tx, r) {
+	for row, err := range messages.Scan(tx, r.Range) {
 		if err != nil && row.Key == "" {
 			return nil, err
+		}
+		if row.Key < r.first {
+			break
 		}
 		if err != nil {
 			s.log.Warn("message unreadable", "key", row.Key, "err", err)
@@ -208,6 +244,7 @@ func (s *Sessions) scan(tx *store.Tx, r store.Range) ([]Message, error) {
 		if bytes += row.Value.size(); bytes > s.limits.historyBytes && len(list) > 0 {
 			break
 		}
+		row.Value.Seq = seqOf(row.Key)
 		list = append(list, row.Value)
 	}
 	return list, nil

@@ -229,6 +229,9 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 	if u := s.Agent.OpenAI.BaseURL; u != "" && !isBaseURL(u) {
 		bad("agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL without user name, query or fragment")
 	}
+	if c := s.Agent.OpenAI.Cost; min(c.Input, c.Output, c.CacheRead, c.CacheWrite) < 0 {
+		bad("agent.openai.cost must not hold a number below 0")
+	}
 	if f := s.Agent.OpenAI.Fallbacks; len(f) > fallbacksMax || slices.Contains(f, "") {
 		bad("agent.openai.fallbacks must be at most %d names of models", fallbacksMax)
 	}

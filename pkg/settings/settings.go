@@ -186,6 +186,15 @@ type OpenAI struct {
 	Model         string   `json:"model" env:"OPENAI_MODEL" example:"llama3.2" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
 	Fallbacks     []string `json:"fallbacks" example:"[\"llama3.1\"]" jsonschema_description:"Models to ask, in this order, when the model fails before it has said anything. An agent may have its own (agents.update)."`
 	ContextTokens int64    `json:"contextTokens" example:"32768" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
+	Cost          Cost     `json:"cost" jsonschema_description:"What the model costs, for usage.cost. Without it, its tokens are counted and their cost is flagged as missing."`
+}
+
+// Cost is the price of a model's tokens, in US dollars for a million of them.
+type Cost struct {
+	Input      float64 `json:"input" jsonschema:"minimum=0" jsonschema_description:"US dollars for a million prompt tokens."`
+	Output     float64 `json:"output" jsonschema:"minimum=0" jsonschema_description:"US dollars for a million answer tokens."`
+	CacheRead  float64 `json:"cacheRead" jsonschema:"minimum=0" jsonschema_description:"US dollars for a million prompt tokens read from a cache."`
+	CacheWrite float64 `json:"cacheWrite" jsonschema:"minimum=0" jsonschema_description:"US dollars for a million prompt tokens written to a cache."`
 }
 
 // Default returns the settings of an empty file.

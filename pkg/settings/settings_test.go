@@ -69,7 +69,8 @@ func TestLoadReadsEveryKey(t *testing.T) {
   },
   logging: {level: "warn"}, ui: {seamColor: "#112233"}, meta: {lastTouchedVersion: "1", lastTouchedAt: "2026-11-22"},
   /* the model */
-  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", fallbacks: ["n"], contextTokens: 8192 } },
+  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", fallbacks: ["n"], contextTokens: 8192,
+    cost: { input: 2.5, output: 10, cacheRead: 0.25, cacheWrite: 3 } } },
 }`)
 	s, err := Load(Source{Path: path, Getenv: noEnv})
 	require.NoError(t, err)
@@ -91,6 +92,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 		Logging: Logging{Level: "warn"}, UI: UI{SeamColor: "#112233"}, Meta: Meta{LastTouchedVersion: "1", LastTouchedAt: "2026-11-22"},
 		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
 			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", Fallbacks: []string{"n"}, ContextTokens: 8192,
+			Cost: Cost{Input: 2.5, Output: 10, CacheRead: 0.25, CacheWrite: 3},
 		}},
 	}, s)
 }
@@ -423,6 +425,7 @@ func TestSchema(t *testing.T) {
 		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
 		"agent.openai.model", "agent.openai.fallbacks", "agent.openai.contextTokens", "gateway.reload", "gateway.reload.mode", "gateway.reload.debounceMs",
 		"logging", "logging.level", "ui", "ui.seamColor", "meta", "meta.lastTouchedVersion", "meta.lastTouchedAt",
+		"agent.openai.cost", "agent.openai.cost.input", "agent.openai.cost.output", "agent.openai.cost.cacheRead", "agent.openai.cost.cacheWrite",
 	}, keys)
 	token := doc["properties"].(map[string]any)["gateway"].(map[string]any)["properties"].(map[string]any)["auth"].(map[string]any)["properties"].(map[string]any)["token"].(map[string]any)
 	require.Equal(t, "string", token["type"])

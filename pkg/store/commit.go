@@ -36,7 +36,14 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic in a store funct
 type Tx struct {
 	bolt  *bolt.Tx // nil once the function has returned
 	wrote bool
+	after []func()
 }
+
+// OnCommit has fn called when what the function wrote is on disk, and not at all
+// when that does not happen. The calls come from the writer, in the order of the
+// commits and before Update returns, so what fn keeps in memory never runs ahead of
+// the disk or behind a caller. fn must not wait for the store, nor panic.
+func (tx *Tx) OnCommit(fn func()) { tx.after = append(tx.after, fn) }
 
 func (tx *Tx) end() { tx.bolt = nil }
 
@@ -182,10 +189,14 @@ func (d *DB) attempt(batch []*job) (spoiler int, err error) {
 	}
 	defer tx.Rollback() // a no-op after the commit
 	wrote := false
+	var after []func()
 	for i, j := range batch {
 		t := &Tx{bolt: tx}
 		if j.err = call(j.fn, t); j.err != nil && t.wrote {
 			return i, nil
+		}
+		if j.err == nil {
+			after = append(after, t.after...)
 		}
 		wrote = wrote || t.wrote
 	}
@@ -199,6 +210,9 @@ func (d *DB) attempt(batch []*job) (spoiler int, err error) {
 	}
 	d.lastCommit.Store(nil)
 	d.commits.Add(1)
+	for _, fn := range after {
+		fn()
+	}
 	return -1, nil
 }
 

@@ -12,7 +12,7 @@ import (
 
 // What of a transcript a turn is given: the newest messages that fit both limits.
 const (
-	contextMessagesMax = 400
+	contextMessagesMax = session.CompactionMessagesMax
 	contextBytesMax    = 4 << 20
 )
 
@@ -27,12 +27,10 @@ func (run *Run) prepare() (agent.Turn, error) {
 		return agent.Turn{}, fmt.Errorf("the session could not be read: %w", err)
 	}
 	run.stream.verbose = entry.VerboseLevel
-	history, err := run.runs.sessions.History(run.req.SessionKey, contextMessagesMax)
+	messages, err := run.messages()
 	if err != nil {
-		return agent.Turn{}, fmt.Errorf("the conversation could not be read: %w", err)
+		return agent.Turn{}, err
 	}
-	messages := conversation(history, run.ID(), run.pending())
-	messages = append(messages, message(session.Message{Role: "user", Text: run.req.Message, Images: run.req.Images}))
 	if run.req.SessionKey == run.runs.sessions.MainKey() {
 		if run.notes, err = run.runs.sessions.Notes(); err != nil {
 			return agent.Turn{}, fmt.Errorf("the waiting system events could not be read: %w", err)
@@ -46,8 +44,21 @@ func (run *Run) prepare() (agent.Turn, error) {
 		Model:      orElse(run.req.Model, run.runs.chosenModel(entry)),
 		Thinking:   orElse(run.req.Thinking, entry.ThinkingLevel),
 		System:     systemPrompt(time.Now(), run.notes, run.req.System),
-		Messages:   fit(messages),
+		Messages:   messages,
 	}, nil
+}
+
+// messages is the conversation as the model is given it: the summary of its older
+// part, if there is one, what followed, and the question.
+func (run *Run) messages() ([]agent.Message, error) {
+	history, err := run.runs.sessions.History(run.req.SessionKey, contextMessagesMax)
+	if err != nil {
+		return nil, fmt.Errorf("the conversation could not be read: %w", err)
+	}
+	summary, history := session.Visible(history)
+	messages := conversation(history, run.ID(), run.pending())
+	messages = append(messages, message(session.Message{Role: "user", Text: run.req.Message, Images: run.req.Images}))
+	return withSummary(summary, fit(messages)), nil
 }
 
 // conversation is a transcript as a model should read it: without the messages

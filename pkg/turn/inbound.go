@@ -3,6 +3,7 @@ package turn
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -76,18 +77,36 @@ func readAttachment(raw []byte) attachmentItem {
 	return attachmentItem{text("type"), text("mimeType"), text("fileName"), text("content")}
 }
 
-// decodeAttachment decodes base64 with or without a data URL around it.
+// decodeAttachment decodes base64 with or without a data URL around it. What is too
+// large is told by the length of its base64 and never decoded.
 func decodeAttachment(content string) ([]byte, error) {
-	content = content[len(dataURL.FindString(content)):]
-	data, err := base64.StdEncoding.Strict().DecodeString(content)
-	if err != nil || strings.ContainsAny(content, "\r\n") {
-		return nil, fmt.Errorf("invalid base64 content")
+	content = content[dataURLBytes(content):]
+	size := len(content)/4*3 - (len(content) - len(strings.TrimRight(content, "=")))
+	switch {
+	case len(content)%4 != 0:
+		return nil, errBase64
+	case size <= 0 || size > attachmentBytesMax:
+		return nil, fmt.Errorf("exceeds size limit (%d > %d bytes)", max(size, 0), attachmentBytesMax)
+	case strings.ContainsAny(content, "\r\n"):
+		return nil, errBase64
 	}
-	if len(data) == 0 || len(data) > attachmentBytesMax {
-		return nil, fmt.Errorf("exceeds size limit (%d > %d bytes)", len(data), attachmentBytesMax)
+	data, err := base64.StdEncoding.Strict().DecodeString(content)
+	if err != nil {
+		return nil, errBase64
 	}
 	return data, nil
 }
+
+var errBase64 = errors.New("invalid base64 content")
+
+// dataURLBytes is the length of a base64 data URL up to its data, 0 when content is
+// none. Only the beginning is looked at: a media type is short.
+func dataURLBytes(content string) int {
+	return len(dataURL.FindString(content[:min(len(content), dataURLBytesMax)]))
+}
+
+// dataURLBytesMax bounds the part of a data URL before its data.
+const dataURLBytesMax = 1024
 
 // imageType tells an image by its bytes, or by what the client says of it when
 // the bytes say nothing.

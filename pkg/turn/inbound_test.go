@@ -55,6 +55,12 @@ func TestAttachments(t *testing.T) {
 		{"newlines are no base64", []wire.Raw{item("content", "YWJj\nYWJj")}, nil, "Error: attachment attachment-1: invalid base64 content"},
 		{"too large", []wire.Raw{item("fileName", "big.png", "content", b64(append(exact, 0)))}, nil,
 			"Error: attachment big.png: exceeds size limit (5000001 > 5000000 bytes)"},
+		{"too large to be decoded at all", []wire.Raw{item("content", strings.Repeat("!", 8_000_000))}, nil,
+			"Error: attachment attachment-1: exceeds size limit (6000000 > 5000000 bytes)"},
+		{"a data URL that is too large", []wire.Raw{item("content", "data:image/png;base64,"+b64(append(exact, 0)))}, nil,
+			"Error: attachment attachment-1: exceeds size limit (5000001 > 5000000 bytes)"},
+		{"cut short", []wire.Raw{item("content", b64(png)[:10])}, nil, "Error: attachment attachment-1: invalid base64 content"},
+		{"only padding", []wire.Raw{item("content", "====")}, nil, "Error: attachment attachment-1: exceeds size limit (0 > 5000000 bytes)"},
 		{"nothing in it", []wire.Raw{item("content", "data:image/png;base64,")}, nil,
 			"Error: attachment attachment-1: exceeds size limit (0 > 5000000 bytes)"},
 	}

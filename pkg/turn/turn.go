@@ -105,7 +105,7 @@ func (run *Run) call(turn agent.Turn, events chan<- agent.Event, result chan<- t
 		}
 		result <- res
 	}()
-	res.Result, res.err = run.runs.backend.Run(run.ctx, turn, func(e agent.Event) {
+	res.Result, res.err = run.converse(turn, func(e agent.Event) {
 		select {
 		case events <- e:
 		case <-run.ctx.Done():
@@ -117,6 +117,10 @@ func (run *Run) call(turn agent.Turn, events chan<- agent.Event, result chan<- t
 func (run *Run) take(e agent.Event) {
 	if e.Tool != nil {
 		run.emitTool(e.Tool)
+		return
+	}
+	if e.Compaction != nil {
+		run.emitCompaction(e.Compaction)
 		return
 	}
 	if e.Text != "" {

@@ -81,6 +81,7 @@ type Sessions interface {
 	List() ([]session.Entry, error)
 	AppendTx(tx *store.Tx, key string, upd func(*session.Entry), msgs ...session.Message) (session.Entry, []session.Message, error)
 	History(key string, limit int) ([]session.Message, error)
+	AppendCompaction(ctx context.Context, key string, kept, m session.Message) error
 	Patch(ctx context.Context, key string, fn func(*session.Entry) error) (session.Entry, error)
 	ResetTx(tx *store.Tx, key string) (session.Entry, error)
 	MainKey() string

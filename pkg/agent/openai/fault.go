@@ -10,11 +10,14 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
 
 	client "github.com/sashabaranov/go-openai"
+
+	"github.com/coderclaw/gateway/pkg/agent"
 )
 
 // messageRunesMax bounds the service's own words in an error.
@@ -83,7 +86,33 @@ func (b *Backend) explain(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return ended
 	}
-	return &serviceError{text: b.strike(b.describe(err)), cause: err}
+	return &serviceError{text: b.strike(b.describe(err)), cause: err, overflow: isOverflow(err)}
+}
+
+// overflows are the words by which services refuse a conversation that is too long for
+// the model: those of OpenAI, Anthropic, Google, llama.cpp, Ollama and vLLM.
+var overflows = []string{
+	"context_length_exceeded", "maximum context length", "context length", "context window", "context size",
+	"prompt is too long", "too many tokens", "input token count", "input is too long", "exceeds the available context",
+}
+
+// isOverflow reports whether err is the service's refusal of a conversation that is
+// too long.
+func isOverflow(err error) bool {
+	refused, ok := refusal(err)
+	if !ok || refused.status == http.StatusUnauthorized || refused.status == http.StatusTooManyRequests {
+		return false
+	}
+	text := strings.ToLower(refused.message)
+	var request *client.RequestError
+	if errors.As(err, &request) {
+		text += strings.ToLower(string(request.Body))
+	}
+	var api *client.APIError
+	if errors.As(err, &api) {
+		text += strings.ToLower(fmt.Sprint(api.Code))
+	}
+	return slices.ContainsFunc(overflows, func(words string) bool { return strings.Contains(text, words) })
 }
 
 func (b *Backend) describe(err error) string {
@@ -120,12 +149,16 @@ func (b *Backend) describe(err error) string {
 
 // serviceError is a fault of the service in words for the user.
 type serviceError struct {
-	text  string
-	cause error
+	text     string
+	cause    error
+	overflow bool
 }
 
 func (e *serviceError) Error() string { return e.text }
 func (e *serviceError) Unwrap() error { return e.cause }
+
+// Is knows a conversation that is too long for the model.
+func (e *serviceError) Is(target error) bool { return e.overflow && target == agent.ErrContextOverflow }
 
 // strike removes the key from text. Services echo it in their refusals.
 func (b *Backend) strike(text string) string {

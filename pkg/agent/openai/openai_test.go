@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -475,4 +477,27 @@ func TestDataURL(t *testing.T) {
 	raw, err := json.Marshal(buildMessage(agent.Message{Role: "user", Images: []agent.Image{{Data: []byte{1}}}}))
 	require.NoError(t, err)
 	require.JSONEq(t, `{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AQ=="}}]}`, string(raw))
+}
+
+// A refusal because of the conversation's length is known for one, however the service
+// words it; others are not.
+func TestOverflowIsKnown(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"error":{"message":"This model's maximum context length is 8192 tokens.","code":"context_length_exceeded"}}`: true,
+		`{"error":{"message":"too long","code":"context_length_exceeded"}}`:                                            true,
+		`{"error":{"message":"prompt is too long: 213462 tokens > 200000 maximum"}}`:                                   true,
+		`{"error":{"message":"the request exceeds the available context size"}}`:                                       true,
+		`{"error":"input length exceeds the context length"}`:                                                          true,
+		`{"error":{"message":"invalid temperature"}}`:                                                                  false,
+	} {
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, body)
+		}))
+		b := newBackend(t, Config{BaseURL: service.URL, Model: "m"})
+		_, err := b.Run(t.Context(), agent.Turn{Messages: []agent.Message{{Role: "user", Text: "x"}}}, func(agent.Event) {})
+		require.Equal(t, want, errors.Is(err, agent.ErrContextOverflow), "%s: %v", body, err)
+		service.Close()
+	}
 }

@@ -21,6 +21,7 @@ const (
 
 // What stands for content that is too large.
 const (
+	compactionHead = "Compaction: the model is given this summary in place of the older messages.\n\n"
 	textCut        = "\n...(truncated)..."
 	messageOmitted = "[chat.history omitted: message too large]"
 )
@@ -76,6 +77,12 @@ func display(messages []session.Message) []protocol.ChatMessage {
 	return shown
 }
 
+// Show is a stored message as chat.history shows it.
+func Show(m session.Message) protocol.ChatMessage {
+	shown, _ := displayMessage(m)
+	return shown
+}
+
 // displayMessage is one message for a screen, and the bytes of its JSON.
 func displayMessage(m session.Message) (protocol.ChatMessage, int) {
 	out := protocol.ChatMessage{
@@ -114,6 +121,9 @@ func displayMessage(m session.Message) (protocol.ChatMessage, int) {
 // displayContent is a message's text, cut, and a note of each of its images.
 func displayContent(m session.Message) []protocol.ChatContent {
 	content := []protocol.ChatContent{}
+	if m.Type == session.TypeCompaction {
+		m.Text = compactionHead + m.Text
+	}
 	if m.Text != "" {
 		content = append(content, turn.TextContent(cut(m.Text)))
 	}

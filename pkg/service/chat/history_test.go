@@ -154,3 +154,16 @@ func TestCut(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, cut(c.text)) })
 	}
 }
+
+// A summary that a model is given stands where it was made, between the messages that
+// nobody has lost, and says what it is.
+func TestHistoryShowsACompaction(t *testing.T) {
+	g := newRig(t, &agenttest.Script{})
+	defer g.stop()
+	g.say(session.Message{Role: "user", Text: "one"}, session.Message{Role: "assistant", Text: "two"},
+		session.Message{Role: "system", Type: session.TypeCompaction, Text: "the gist"}, session.Message{Role: "user", Text: "three"})
+	messages := g.history("main", 10).Messages
+	require.Len(t, messages, 4)
+	require.Equal(t, protocol.ChatRoleSystem, messages[2].Role)
+	require.Equal(t, "Compaction: the model is given this summary in place of the older messages.\n\nthe gist", messages[2].Content[0].Text.V)
+}

@@ -27,7 +27,9 @@ const (
 
 // Sessions is what health wants to know of the conversations.
 type Sessions interface {
-	List() ([]session.Entry, error)
+	// Newest returns the n that changed last, which must not be written to, and how
+	// many there are.
+	Newest(n int) (list []*session.Entry, total int, err error)
 }
 
 // Config is what the service needs.
@@ -97,12 +99,12 @@ func (s *Service) Encoded() []byte {
 }
 
 func (s *Service) summarise(now time.Time) (protocol.HealthSummary, error) {
-	entries, err := s.cfg.Sessions.List()
+	entries, total, err := s.cfg.Sessions.Newest(healthRecentMax)
 	if err != nil {
 		return protocol.HealthSummary{}, fmt.Errorf("list sessions: %w", err)
 	}
-	sessions := protocol.HealthSessions{Path: s.cfg.StorePath, Count: int64(len(entries)), Recent: []protocol.HealthRecentSession{}}
-	for _, e := range entries[:min(len(entries), healthRecentMax)] {
+	sessions := protocol.HealthSessions{Path: s.cfg.StorePath, Count: int64(total), Recent: []protocol.HealthRecentSession{}}
+	for _, e := range entries {
 		sessions.Recent = append(sessions.Recent, protocol.HealthRecentSession{
 			Key: e.Key, UpdatedAt: wire.NotNull(e.UpdatedAt), Age: wire.NotNull(age(now, e.UpdatedAt)),
 		})

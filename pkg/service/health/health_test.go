@@ -49,11 +49,15 @@ type sessionList struct {
 	asked int
 }
 
-func (l *sessionList) List() ([]session.Entry, error) {
+func (l *sessionList) Newest(n int) ([]*session.Entry, int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked++
-	return l.list, l.err
+	var list []*session.Entry
+	for i := range l.list[:min(n, len(l.list))] {
+		list = append(list, &l.list[i])
+	}
+	return list, len(l.list), l.err
 }
 
 // count returns how often the list was asked for.

@@ -13,7 +13,7 @@ import (
 // Status answers status: heartbeats, what waits for the agent, and the recent
 // sessions. Paths and sessions are told to operator.admin only; others get the counts.
 func (s *Service) Status(_ context.Context, peer *wire.Peer, _ protocol.StatusParams) (protocol.StatusSummary, error) {
-	entries, err := s.cfg.Sessions.List()
+	entries, total, err := s.cfg.Sessions.Newest(statusRecentMax)
 	if err != nil {
 		return protocol.StatusSummary{}, fmt.Errorf("list sessions: %w", err)
 	}
@@ -22,7 +22,7 @@ func (s *Service) Status(_ context.Context, peer *wire.Peer, _ protocol.StatusPa
 	if protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorAdmin) {
 		path, paths = s.cfg.StorePath, []string{s.cfg.StorePath}
 		now := time.Now()
-		for _, e := range entries[:min(len(entries), statusRecentMax)] {
+		for _, e := range entries {
 			recent = append(recent, statusRow(now, e, model, contextTokens, s.cfg.DefaultAgentID))
 		}
 	}
@@ -37,14 +37,14 @@ func (s *Service) Status(_ context.Context, peer *wire.Peer, _ protocol.StatusPa
 		ChannelSummary:     []string{},
 		QueuedSystemEvents: queued,
 		Sessions: protocol.StatusSessions{
-			Paths: paths, Count: int64(len(entries)), Recent: recent,
+			Paths: paths, Count: int64(total), Recent: recent,
 			Defaults: protocol.StatusSessionDefaults{Model: known(model), ContextTokens: knownCount(contextTokens)},
-			ByAgent:  []protocol.StatusAgentSessions{{AgentID: s.cfg.DefaultAgentID, Path: path, Count: int64(len(entries)), Recent: recent}},
+			ByAgent:  []protocol.StatusAgentSessions{{AgentID: s.cfg.DefaultAgentID, Path: path, Count: int64(total), Recent: recent}},
 		},
 	}, nil
 }
 
-func statusRow(now time.Time, e session.Entry, model string, contextTokens int64, agentID string) protocol.StatusSession {
+func statusRow(now time.Time, e *session.Entry, model string, contextTokens int64, agentID string) protocol.StatusSession {
 	if e.Model != "" {
 		model = e.Model
 	}
@@ -68,7 +68,7 @@ func statusRow(now time.Time, e session.Entry, model string, contextTokens int64
 }
 
 // flags are the short remarks of a status line, such as "think:low".
-func flags(e session.Entry) []string {
+func flags(e *session.Entry) []string {
 	list := []string{}
 	for _, f := range []struct{ name, value string }{{"think", e.ThinkingLevel}, {"verbose", e.VerboseLevel}, {"reasoning", e.ReasoningLevel}, {"elevated", e.ElevatedLevel}} {
 		if f.value != "" {

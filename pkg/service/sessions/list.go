@@ -17,6 +17,9 @@ const (
 	// listPath stands for a path in sessions.list: clients know it from gateways
 	// that keep a file for each agent.
 	listPath = "(multiple)"
+	// listRows is how many rows there is room for at first: rows are large, and moving
+	// them costs more than making them.
+	listRows = session.SessionsMax
 	// titleCharsMax bounds a derived title.
 	titleCharsMax = 60
 	// titleBytesRead is how much of a message may become its title.
@@ -44,7 +47,7 @@ func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.Sessi
 		Defaults: defaults(def),
 		Sessions: []protocol.SessionRow{},
 	}
-	all, err := s.sessions.List()
+	all, _, err := s.sessions.Newest(-1)
 	if err != nil {
 		return result, err
 	}
@@ -52,16 +55,23 @@ func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.Sessi
 		global: p.IncludeGlobal.Or(false), unknown: p.IncludeUnknown.Or(false),
 		agentID: p.AgentID.Or(""), spawnedBy: strings.TrimSpace(p.SpawnedBy.Or("")), label: strings.TrimSpace(p.Label.Or("")),
 	}
+	filtered := p.Search.Set || p.Label.Set || p.SpawnedBy.Set || p.AgentID.Set || p.ActiveMinutes.Set
 	search := strings.ToLower(strings.TrimSpace(p.Search.Or("")))
 	since := int64(0)
 	if minutes, ok := p.ActiveMinutes.Get(); ok {
 		since = now.UnixMilli() - min(minutes, now.Unix()/60)*time.Minute.Milliseconds()
 	}
+	if !filtered {
+		result.Sessions = make([]protocol.SessionRow, 0, min(p.Limit.Or(listRows), int64(len(all))))
+	}
 	for _, e := range all {
 		if limit, ok := p.Limit.Get(); ok && int64(len(result.Sessions)) == limit {
 			break
 		}
-		if !s.visible(e, f) || isCronRun(e.Key) || e.UpdatedAt < since || !found(e, search) {
+		if e.UpdatedAt < since {
+			break // so are all that follow
+		}
+		if !s.visible(e, f) || isCronRun(e.Key) || !found(e, search) {
 			continue
 		}
 		row := s.row(e, def)
@@ -76,7 +86,7 @@ func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.Sessi
 
 // visible reports whether a session passes the filter. The two sessions that are
 // no agent's pass neither an agent's filter nor that of a parent.
-func (s *Service) visible(e session.Entry, f filter) bool {
+func (s *Service) visible(e *session.Entry, f filter) bool {
 	k := kind(e)
 	shared := e.Key == string(protocol.SessionKindGlobal) || e.Key == string(protocol.SessionKindUnknown)
 	switch {
@@ -94,7 +104,7 @@ func (s *Service) visible(e session.Entry, f filter) bool {
 }
 
 // kind tells what kind of conversation a session is, from its key and chat type.
-func kind(e session.Entry) protocol.SessionKind {
+func kind(e *session.Entry) protocol.SessionKind {
 	switch {
 	case e.Key == string(protocol.SessionKindGlobal):
 		return protocol.SessionKindGlobal
@@ -116,14 +126,17 @@ func isCronRun(key string) bool {
 
 // found reports whether one of the session's names contains the search text,
 // which is lower-case; an empty one is in all of them.
-func found(e session.Entry, search string) bool {
-	return slices.ContainsFunc([]string{displayName(e), e.Label, e.Subject, e.SessionID, e.Key}, func(name string) bool {
-		return strings.Contains(strings.ToLower(name), search)
+func found(e *session.Entry, search string) bool {
+	if search == "" || strings.Contains(e.Key, search) || strings.Contains(e.SessionID, search) { // these are lower-case
+		return true
+	}
+	return slices.ContainsFunc([]string{displayName(e), e.Label, e.Subject}, func(name string) bool {
+		return name != "" && strings.Contains(strings.ToLower(name), search)
 	})
 }
 
 // displayName is a session's name for people, empty when it has none.
-func displayName(e session.Entry) string {
+func displayName(e *session.Entry) string {
 	switch {
 	case e.DisplayName != "":
 		return e.DisplayName
@@ -136,7 +149,7 @@ func displayName(e session.Entry) string {
 }
 
 // describe fills what is read from the transcript.
-func (s *Service) describe(row *protocol.SessionRow, e session.Entry, title, last bool) error {
+func (s *Service) describe(row *protocol.SessionRow, e *session.Entry, title, last bool) error {
 	if title {
 		text, err := s.title(e)
 		if err != nil {
@@ -162,7 +175,7 @@ func (s *Service) describe(row *protocol.SessionRow, e session.Entry, title, las
 
 // title derives a session's title: its name or subject, the beginning of the
 // first message of a user, or else its id and day.
-func (s *Service) title(e session.Entry) (string, error) {
+func (s *Service) title(e *session.Entry) (string, error) {
 	for _, name := range []string{e.DisplayName, e.Subject} {
 		if name = strings.TrimSpace(name); name != "" {
 			return name, nil

@@ -26,12 +26,12 @@ func (s *Service) SessionsPatch(ctx context.Context, _ *wire.Peer, p protocol.Se
 	if err != nil {
 		return protocol.SessionsPatchResult{}, refusal(err)
 	}
-	provider, model := resolved(e, def)
+	provider, model := resolved(&e, def)
 	return protocol.SessionsPatchResult{
 		Ok:       true,
 		Path:     s.path,
 		Key:      e.Key,
-		Entry:    s.entry(e),
+		Entry:    s.entry(&e),
 		Resolved: wire.Some(protocol.SessionModelRef{ModelProvider: some(provider), Model: some(model)}),
 	}, nil
 }

@@ -78,7 +78,7 @@ func (s *Service) preview(key string, items, chars int) protocol.SessionPreview 
 func previewText(m session.Message) string {
 	text := strings.TrimSpace(m.Text)
 	switch {
-	case silent(m):
+	case silent(m), m.Type != "":
 		return ""
 	case text == "" && len(m.Images) > 0:
 		return "[image]"

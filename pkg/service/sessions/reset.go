@@ -23,7 +23,7 @@ func (s *Service) SessionsReset(ctx context.Context, _ *wire.Peer, p protocol.Se
 	if err != nil {
 		return protocol.SessionsResetResult{}, refusal(err)
 	}
-	return protocol.SessionsResetResult{Ok: true, Key: e.Key, Entry: s.entry(e)}, nil
+	return protocol.SessionsResetResult{Ok: true, Key: e.Key, Entry: s.entry(&e)}, nil
 }
 
 // SessionsDelete ends a session's runs and removes it (sessions.delete). The

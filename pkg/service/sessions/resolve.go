@@ -90,7 +90,7 @@ func (s *Service) byID(id string, f filter) ([]session.Entry, error) {
 
 // filtered returns what the filter lets through, the last changed first.
 func (s *Service) filtered(list []session.Entry, f filter) []session.Entry {
-	list = slices.DeleteFunc(list, func(e session.Entry) bool { return !s.visible(e, f) })
+	list = slices.DeleteFunc(list, func(e session.Entry) bool { return !s.visible(&e, f) })
 	slices.SortStableFunc(list, func(a, b session.Entry) int { return cmp.Compare(b.UpdatedAt, a.UpdatedAt) })
 	return list
 }

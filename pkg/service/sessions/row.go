@@ -16,7 +16,7 @@ func defaults(m Model) protocol.SessionListDefaults {
 }
 
 // row is a session as sessions.list shows it.
-func (s *Service) row(e session.Entry, def Model) protocol.SessionRow {
+func (s *Service) row(e *session.Entry, def Model) protocol.SessionRow {
 	provider, model := resolved(e, def)
 	row := protocol.SessionRow{
 		Key:             e.Key,
@@ -58,7 +58,7 @@ func (s *Service) row(e session.Entry, def Model) protocol.SessionRow {
 }
 
 // entry is a session's whole record.
-func (s *Service) entry(e session.Entry) protocol.SessionEntry {
+func (s *Service) entry(e *session.Entry) protocol.SessionEntry {
 	out := protocol.SessionEntry{
 		SessionID:        e.SessionID,
 		UpdatedAt:        e.UpdatedAt,
@@ -83,6 +83,9 @@ func (s *Service) entry(e session.Entry) protocol.SessionEntry {
 		Model:            some(e.Model),
 		ContextTokens:    some(e.ContextTokens),
 		ChatType:         some(e.ChatType),
+		Subject:          some(e.Subject),
+		GroupChannel:     some(e.GroupChannel),
+		Space:            some(e.Space),
 		Origin:           origin(e.Origin),
 		Channel:          some(e.Channel),
 		DeliveryContext:  delivery(e.Delivery),
@@ -105,15 +108,15 @@ func (s *Service) entry(e session.Entry) protocol.SessionEntry {
 
 // counted reports whether the token counters mean something: a run or a reset
 // has set them. A session that was only patched has none, as in the original.
-func counted(e session.Entry) bool {
+func counted(e *session.Entry) bool {
 	return e.TotalTokensFresh || e.InputTokens|e.OutputTokens|e.TotalTokens != 0
 }
 
 // hasRun reports whether the marks of the last run mean something.
-func hasRun(e session.Entry) bool { return e.SystemSent || e.AbortedLastRun || counted(e) }
+func hasRun(e *session.Entry) bool { return e.SystemSent || e.AbortedLastRun || counted(e) }
 
 // depth is the spawn depth as a member.
-func depth(e session.Entry) wire.Opt[int64] {
+func depth(e *session.Entry) wire.Opt[int64] {
 	if e.SpawnDepth == nil {
 		return wire.Opt[int64]{}
 	}

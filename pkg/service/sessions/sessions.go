@@ -1,19 +1,20 @@
-// Package sessions answers sessions.list, preview, resolve, patch, reset and
-// delete: what operators see and change of the conversations.
+// Package sessions answers the methods of sessions: what operators see and change of
+// the conversations, and how they are told when one changes.
 //
 // It holds the rules (which values a level may have, that a main session stays,
 // that a run ends before its session does) and nothing else: the sessions are in
 // pkg/session, the runs with whoever keeps them. It starts no run and writes no
-// message.
+// message: sessions.send hands over to the service of chat.send.
 //
 // What surprises: keys are answered as they were asked for where the original
-// does so (preview, errors) and canonical elsewhere. The service has no state and
-// no lock.
+// does so (preview, errors) and canonical elsewhere. The only state is who wants to
+// be told (subscribe.go, with the only lock); Run tells them.
 package sessions
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 
 	"github.com/coderclaw/gateway/gen/protocol"
@@ -28,11 +29,18 @@ type Sessions interface {
 	Get(key string) (session.Entry, bool, error)
 	FindByID(sessionID string) (session.Entry, bool, error)
 	FindByLabel(label string) ([]session.Entry, error)
-	List() ([]session.Entry, error)
+	// Newest returns the n sessions that changed last, or all; they must not be
+	// written to.
+	Newest(n int) (list []*session.Entry, total int, err error)
 	History(key string, limit int) ([]session.Message, error)
 	Head(key string, limit int) ([]session.Message, error)
 	Patch(ctx context.Context, key string, fn func(*session.Entry) error) (session.Entry, error)
+	Create(ctx context.Context, key string, fn func(*session.Entry) error) (session.Entry, error)
 	Reset(ctx context.Context, key string) (session.Entry, error)
+	Truncate(ctx context.Context, key string, keep int) (e session.Entry, archived string, err error)
+	End(key string) (session.Position, error)
+	After(key string, p session.Position, limit int) (list []session.Message, next session.Position, err error)
+	Backward(key string, before uint64, visit func(session.Message) bool) (sessionID string, err error)
 	Delete(ctx context.Context, key string, dropTranscript bool) (deleted bool, archived []string, err error)
 }
 
@@ -50,10 +58,15 @@ type Model struct {
 	ContextTokens int64
 }
 
-// Config is what the service needs. All fields are required.
+// Config is what the service needs. All fields but Log are required.
 type Config struct {
 	Sessions Sessions
 	Runs     Runs
+	Talk     Talk
+	Emitter  wire.Emitter
+	Log      *slog.Logger
+	// Show is a message as clients see it in chat.history.
+	Show func(session.Message) protocol.ChatMessage
 	// Model returns the model of sessions that have chosen none. It must not block.
 	Model func() Model
 	// StorePath is where sessions are kept, for people to read.
@@ -62,20 +75,31 @@ type Config struct {
 
 // Service implements protocol.SessionsService.
 type Service struct {
-	sessions Sessions
-	runs     Runs
-	model    func() Model
-	path     string
+	sessions    Sessions
+	runs        Runs
+	talk        Talk
+	emitter     wire.Emitter
+	log         *slog.Logger
+	show        func(session.Message) protocol.ChatMessage
+	model       func() Model
+	path        string
+	subscribers *subscribers
 }
 
 var _ protocol.SessionsService = (*Service)(nil)
 
 // New returns the service.
 func New(c Config) (*Service, error) {
-	if c.Sessions == nil || c.Runs == nil || c.Model == nil {
-		return nil, errors.New("sessions: sessions, runs and model are required")
+	if c.Sessions == nil || c.Runs == nil || c.Talk == nil || c.Emitter == nil || c.Show == nil || c.Model == nil {
+		return nil, errors.New("sessions: sessions, runs, talk, emitter, show and model are required")
 	}
-	return &Service{sessions: c.Sessions, runs: c.Runs, model: c.Model, path: c.StorePath}, nil
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{
+		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, model: c.Model,
+		path: c.StorePath, subscribers: newSubscribers(),
+	}, nil
 }
 
 // key returns the canonical form of a key that a client sent for a change.
@@ -111,7 +135,7 @@ func detailed(e *wire.Error, code string) *wire.Error {
 
 // resolved is the model a session's next run reports: what answered last, else
 // what was chosen, else the default. That order is the original's.
-func resolved(e session.Entry, def Model) (provider, id string) {
+func resolved(e *session.Entry, def Model) (provider, id string) {
 	switch {
 	case e.Model != "" && e.ModelProvider != "":
 		return e.ModelProvider, e.Model

@@ -38,6 +38,8 @@ type room struct {
 	*Service
 	sessions *session.Sessions
 	runs     *fakeRuns
+	chat     *fakeTalk
+	told     *told
 	model    Model
 }
 
@@ -48,10 +50,32 @@ func newRoom(t *testing.T) *room {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	s, err := session.New(session.Config{DB: db})
 	require.NoError(t, err)
-	r := &room{sessions: s, runs: &fakeRuns{}, model: Model{Provider: "mock", ID: "mock-1", ContextTokens: 32000}}
-	r.Service, err = New(Config{Sessions: s, Runs: r.runs, Model: func() Model { return r.model }, StorePath: "/state/gateway.db"})
+	r := &room{sessions: s, runs: &fakeRuns{}, chat: &fakeTalk{}, told: &told{}, model: Model{Provider: "mock", ID: "mock-1", ContextTokens: 32000}}
+	r.Service, err = New(Config{
+		Sessions: s, Runs: r.runs, Talk: r.chat, Emitter: r.told, Model: func() Model { return r.model }, StorePath: "/state/gateway.db",
+		Show: func(m session.Message) protocol.ChatMessage {
+			return protocol.ChatMessage{Role: protocol.ChatRole(m.Role), Content: []protocol.ChatContent{turn.TextContent(m.Text)}}
+		},
+	})
 	require.NoError(t, err)
+	s.OnChange(r.Noted)
 	return r
+}
+
+// fakeTalk notes what it was handed.
+type fakeTalk struct {
+	sent    []protocol.ChatSendParams
+	aborted []protocol.ChatAbortParams
+}
+
+func (f *fakeTalk) ChatSend(_ context.Context, _ *wire.Peer, p protocol.ChatSendParams) (protocol.ChatSendResult, error) {
+	f.sent = append(f.sent, p)
+	return protocol.ChatSendResult{ChatRunStatus: &protocol.ChatRunStatus{RunID: p.IdempotencyKey, Status: protocol.ChatRunStateStarted}}, nil
+}
+
+func (f *fakeTalk) ChatAbort(_ context.Context, _ *wire.Peer, p protocol.ChatAbortParams) (protocol.ChatAbortResult, error) {
+	f.aborted = append(f.aborted, p)
+	return protocol.ChatAbortResult{Ok: true, RunIDs: []string{}}, nil
 }
 
 // ran is what a run leaves on an entry.

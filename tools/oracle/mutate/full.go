@@ -37,6 +37,10 @@ func (p *protocol) fill(s *schema, inside []string) any {
 	}
 	switch s.Type {
 	case "string":
+		var example string
+		if s.Pattern != "" && len(s.Examples) > 0 && json.Unmarshal(s.Examples[0], &example) == nil {
+			return example
+		}
 		return strings.Repeat("x", max(1, atLeast(s.MinLength)))
 	case "integer":
 		return json.Number(strconv.Itoa(max(1, atLeast(s.Minimum))))

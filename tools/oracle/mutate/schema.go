@@ -30,6 +30,7 @@ type schema struct {
 	Minimum       *json.Number       `json:"minimum"`
 	ExclusiveMax  *json.Number       `json:"exclusiveMaximum"`
 	MinLength     *json.Number       `json:"minLength"`
+	Pattern       string             `json:"pattern"`
 	MinItems      *json.Number       `json:"minItems"`
 	Discriminator string             `json:"x-discriminator"`
 	Examples      []json.RawMessage  `json:"examples"`

@@ -631,8 +631,8 @@ public struct AgentEvent: Codable, Sendable, Hashable {
     /// When it happened, in milliseconds since 1970.
     public var ts: Int64
 
-    /// The step. lifecycle: AgentLifecycleData; assistant: AgentAssistantData; tool: AgentToolData; error:
-    /// AgentErrorData.
+    /// The step. lifecycle: AgentLifecycleData; assistant: AgentAssistantData; tool: AgentToolData;
+    /// compaction: AgentCompactionData; error: AgentErrorData.
     public var data: [String: JSONValue]
 
     /// Canonical key of the session; absent when the run belongs to none.
@@ -864,6 +864,52 @@ public struct AgentToolData: Codable, Sendable, Hashable {
         try members.encodeIfPresent(meta, forKey: .meta)
         try members.encodeIfPresent(isError, forKey: .isError)
         try members.encodeIfPresent(result, forKey: .result)
+    }
+}
+
+/// Whether the conversation is being made shorter for the model, or was.
+public enum AgentCompactionPhase: OpenEnum {
+    /// The word `start`.
+    case start
+
+    /// The word `end`.
+    case end
+
+    /// A word that this version of the protocol does not name.
+    case unknown(String)
+
+    /// Takes any word.
+    public init(rawValue: String) {
+        switch rawValue {
+        case "start": self = .start
+        case "end": self = .end
+        default: self = .unknown(rawValue)
+        }
+    }
+
+    /// The word on the wire.
+    public var rawValue: String {
+        switch self {
+        case .start: "start"
+        case .end: "end"
+        case .unknown(let word): word
+        }
+    }
+}
+
+/// Data of the stream compaction: the older part of the conversation is summarised, because it does not
+/// fit the model's window. The transcript keeps every message.
+public struct AgentCompactionData: Codable, Sendable, Hashable {
+    /// Where it is.
+    public var phase: AgentCompactionPhase
+
+    /// With end: whether the turn is tried again after a model found it too long.
+    public var willRetry: Bool?
+
+    /// Creates a value from its members.
+    public init(phase: AgentCompactionPhase, willRetry: Bool? = nil) {
+        self.phase = phase
+        self.willRetry = willRetry
     }
 }
 

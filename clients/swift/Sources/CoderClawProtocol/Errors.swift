@@ -158,6 +158,9 @@ public enum GatewayErrorDetail {
     /// A run of the session did not end in time.
     public static let sessionActive = "SESSION_ACTIVE"
 
+    /// A session with this key is there already, so it cannot be created.
+    public static let sessionExists = "SESSION_EXISTS"
+
     /// No session has this key, id or label.
     public static let sessionNotFound = "SESSION_NOT_FOUND"
 
@@ -625,6 +628,14 @@ extension GatewayErrorInfo {
             fix: "Wait for the run's end, or abort it with chat.abort, then try again.",
             isRetryable: true,
             error: "UNAVAILABLE", nextStep: "wait_then_retry", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "SESSION_EXISTS",
+            meaning: "A session with this key is there already, so it cannot be created.",
+            cause: "The key was used before, perhaps in another spelling: main and agent:main:main are one.",
+            fix: "Leave key out to have a new one made up, or go on with the session as it is: `coderclaw history --session-key KEY`",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "choose_another_key", closeCode: nil
         ),
         GatewayErrorInfo(
             name: "SESSION_NOT_FOUND",

@@ -32,6 +32,13 @@ public enum GatewayEvent: Sendable, Hashable {
     /// The presence list after a change.
     case presence(PresenceEvent)
 
+    /// A session was made, changed or deleted. To connections that asked by sessions.subscribe; without
+    /// seq.
+    case sessionsChanged(SessionsChangedEvent)
+
+    /// A message was stored. To connections that asked by sessions.messages.subscribe; without seq.
+    case sessionsMessage(SessionsMessageEvent)
+
     /// The gateway is about to stop.
     case shutdown(ShutdownEvent)
 
@@ -57,6 +64,8 @@ public enum GatewayEvent: Sendable, Hashable {
         case "node.pair.requested": self = .nodePairRequested(try value.decode(as: NodePairingPendingRequest.self, at: .payload))
         case "node.pair.resolved": self = .nodePairResolved(try value.decode(as: NodePairResolvedEvent.self, at: .payload))
         case "presence": self = .presence(try value.decode(as: PresenceEvent.self, at: .payload))
+        case "sessions.changed": self = .sessionsChanged(try value.decode(as: SessionsChangedEvent.self, at: .payload))
+        case "sessions.message": self = .sessionsMessage(try value.decode(as: SessionsMessageEvent.self, at: .payload))
         case "shutdown": self = .shutdown(try value.decode(as: ShutdownEvent.self, at: .payload))
         case "tick": self = .tick(try value.decode(as: TickEvent.self, at: .payload))
         default: self = .unknown(name: name, payload: payload)
@@ -76,6 +85,8 @@ public enum GatewayEvent: Sendable, Hashable {
         case .nodePairRequested: "node.pair.requested"
         case .nodePairResolved: "node.pair.resolved"
         case .presence: "presence"
+        case .sessionsChanged: "sessions.changed"
+        case .sessionsMessage: "sessions.message"
         case .shutdown: "shutdown"
         case .tick: "tick"
         case .unknown(let name, _): name

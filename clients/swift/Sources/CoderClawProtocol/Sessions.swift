@@ -1062,6 +1062,15 @@ public struct SessionEntry: Codable, Sendable, Hashable {
     /// Size of the model's context window in tokens.
     public var contextTokens: Int64?
 
+    /// Subject of a group.
+    public var subject: String?
+
+    /// Room inside a group.
+    public var groupChannel: String?
+
+    /// Workspace or guild of a group.
+    public var space: String?
+
     /// direct, group or channel.
     public var chatType: String?
 
@@ -1116,6 +1125,9 @@ public struct SessionEntry: Codable, Sendable, Hashable {
         modelProvider: String? = nil,
         model: String? = nil,
         contextTokens: Int64? = nil,
+        subject: String? = nil,
+        groupChannel: String? = nil,
+        space: String? = nil,
         chatType: String? = nil,
         origin: SessionOrigin? = nil,
         channel: String? = nil,
@@ -1153,6 +1165,9 @@ public struct SessionEntry: Codable, Sendable, Hashable {
         self.modelProvider = modelProvider
         self.model = model
         self.contextTokens = contextTokens
+        self.subject = subject
+        self.groupChannel = groupChannel
+        self.space = space
         self.chatType = chatType
         self.origin = origin
         self.channel = channel
@@ -1374,7 +1389,536 @@ public struct SessionsDeleteResult: Codable, Sendable, Hashable {
     }
 }
 
+/// Which transcript to shorten, and to what length.
+public struct SessionsCompactParams: Codable, Sendable, Hashable {
+    /// Session key in any spelling.
+    public var key: String
+
+    /// How many of the newest entries stay. Default 400.
+    public var maxLines: Int64?
+
+    /// Creates a value from its members.
+    public init(key: String, maxLines: Int64? = nil) {
+        self.key = key
+        self.maxLines = maxLines
+    }
+}
+
+/// What became of the transcript.
+public struct SessionsCompactResult: Codable, Sendable, Hashable {
+    /// Always true: a refusal is an error response.
+    public var ok: Bool { true }
+
+    /// Canonical session key.
+    public var key: String
+
+    /// Whether anything was taken out.
+    public var compacted: Bool
+
+    /// Why nothing was: no sessionId when there is no such session.
+    public var reason: String?
+
+    /// How many entries the transcript has now.
+    public var kept: Int64?
+
+    /// Name of the archive that holds the transcript as it was.
+    public var archived: String?
+
+    /// Creates a value from its members.
+    public init(
+        key: String,
+        compacted: Bool,
+        reason: String? = nil,
+        kept: Int64? = nil,
+        archived: String? = nil
+    ) {
+        self.key = key
+        self.compacted = compacted
+        self.reason = reason
+        self.kept = kept
+        self.archived = archived
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case ok
+        case key
+        case compacted
+        case reason
+        case kept
+        case archived
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        try members.decodeConstant(true, forKey: .ok)
+        key = try members.decode(String.self, forKey: .key)
+        compacted = try members.decode(Bool.self, forKey: .compacted)
+        reason = try members.decodeIfPresent(String.self, forKey: .reason)
+        kept = try members.decodeIfPresent(Int64.self, forKey: .kept)
+        archived = try members.decodeIfPresent(String.self, forKey: .archived)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var members = encoder.container(keyedBy: CodingKeys.self)
+        try members.encode(true, forKey: .ok)
+        try members.encode(key, forKey: .key)
+        try members.encode(compacted, forKey: .compacted)
+        try members.encodeIfPresent(reason, forKey: .reason)
+        try members.encodeIfPresent(kept, forKey: .kept)
+        try members.encodeIfPresent(archived, forKey: .archived)
+    }
+}
+
+/// What to look for in the messages of the sessions.
+public struct SessionsSearchParams: Codable, Sendable, Hashable {
+    /// Words that a message must all contain, in any order and whatever the case. Words in double quotes
+    /// must follow each other as they stand. At most 16 words.
+    public var query: String
+
+    /// Only this session, in any spelling.
+    public var key: String?
+
+    /// Only sessions of this agent.
+    public var agentId: String?
+
+    /// Only messages of this role.
+    public var role: SessionsSearchParamsRole?
+
+    /// How many hits at most. Default 20.
+    public var limit: Int64?
+
+    /// Where the last answer ended, to go on from there with the same query.
+    public var cursor: String?
+
+    /// Creates a value from its members.
+    public init(
+        query: String,
+        key: String? = nil,
+        agentId: String? = nil,
+        role: SessionsSearchParamsRole? = nil,
+        limit: Int64? = nil,
+        cursor: String? = nil
+    ) {
+        self.query = query
+        self.key = key
+        self.agentId = agentId
+        self.role = role
+        self.limit = limit
+        self.cursor = cursor
+    }
+}
+
+/// Only messages of this role.
+public enum SessionsSearchParamsRole: OpenEnum {
+    /// The word `user`.
+    case user
+
+    /// The word `assistant`.
+    case assistant
+
+    /// A word that this version of the protocol does not name.
+    case unknown(String)
+
+    /// Takes any word.
+    public init(rawValue: String) {
+        switch rawValue {
+        case "user": self = .user
+        case "assistant": self = .assistant
+        default: self = .unknown(rawValue)
+        }
+    }
+
+    /// The word on the wire.
+    public var rawValue: String {
+        switch self {
+        case .user: "user"
+        case .assistant: "assistant"
+        case .unknown(let word): word
+        }
+    }
+}
+
+/// One message that contains what was looked for.
+public struct SessionSearchHit: Codable, Sendable, Hashable {
+    /// Canonical key of its session.
+    public var key: String
+
+    /// Id of its transcript.
+    public var sessionId: String
+
+    /// Name of its session, if it has one.
+    public var label: String?
+
+    /// Id of the message in the transcript, 8 hex digits.
+    public var messageId: String
+
+    /// Number of the message in the transcript, from 1.
+    public var seq: Int64
+
+    /// Who spoke.
+    public var role: String
+
+    /// When it was said, in milliseconds since 1970.
+    public var timestamp: Int64
+
+    /// The words around the first match, at most 160 characters, on one line.
+    public var snippet: String
+
+    /// Creates a value from its members.
+    public init(
+        key: String,
+        sessionId: String,
+        label: String? = nil,
+        messageId: String,
+        seq: Int64,
+        role: String,
+        timestamp: Int64,
+        snippet: String
+    ) {
+        self.key = key
+        self.sessionId = sessionId
+        self.label = label
+        self.messageId = messageId
+        self.seq = seq
+        self.role = role
+        self.timestamp = timestamp
+        self.snippet = snippet
+    }
+}
+
+/// Hits in the session that changed last first, and there the newest message first. A search looks at a
+/// bounded amount of text: without a hit but with a cursor it is not at its end.
+public struct SessionsSearchResult: Codable, Sendable, Hashable {
+    /// When it was made, in milliseconds since 1970.
+    public var ts: Int64
+
+    /// The hits.
+    public var hits: [SessionSearchHit]
+
+    /// How many messages were looked at.
+    public var scanned: Int64
+
+    /// Where to go on; absent when everything was looked at.
+    public var cursor: String?
+
+    /// Creates a value from its members.
+    public init(ts: Int64, hits: [SessionSearchHit], scanned: Int64, cursor: String? = nil) {
+        self.ts = ts
+        self.hits = hits
+        self.scanned = scanned
+        self.cursor = cursor
+    }
+}
+
+/// A session to begin before its first message.
+public struct SessionsCreateParams: Codable, Sendable, Hashable {
+    /// Session key in any spelling; no session may have it. Absent: the gateway makes one up.
+    public var key: String?
+
+    /// Agent it shall belong to, when key does not say so.
+    public var agentId: String?
+
+    /// Name of the session, unique among the sessions.
+    public var label: String?
+
+    /// Model to use, as provider/model or model.
+    public var model: String?
+
+    /// Creates a value from its members.
+    public init(key: String? = nil, agentId: String? = nil, label: String? = nil, model: String? = nil) {
+        self.key = key
+        self.agentId = agentId
+        self.label = label
+        self.model = model
+    }
+}
+
+/// The new session.
+public struct SessionsCreateResult: Codable, Sendable, Hashable {
+    /// Always true: a refusal is an error response.
+    public var ok: Bool { true }
+
+    /// Its canonical key.
+    public var key: String
+
+    /// Its whole record.
+    public var entry: SessionEntry
+
+    /// Creates a value from its members.
+    public init(key: String, entry: SessionEntry) {
+        self.key = key
+        self.entry = entry
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case ok
+        case key
+        case entry
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        try members.decodeConstant(true, forKey: .ok)
+        key = try members.decode(String.self, forKey: .key)
+        entry = try members.decode(SessionEntry.self, forKey: .entry)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var members = encoder.container(keyedBy: CodingKeys.self)
+        try members.encode(true, forKey: .ok)
+        try members.encode(key, forKey: .key)
+        try members.encode(entry, forKey: .entry)
+    }
+}
+
+/// A message to a session that exists. Everything else is as in chat.send, whose run and idempotency
+/// key it shares.
+public struct SessionsSendParams: Codable, Sendable, Hashable {
+    /// Session key in any spelling.
+    public var key: String
+
+    /// The words. May be empty when there is an attachment. A stop word such as /stop aborts the session's
+    /// runs instead.
+    public var message: String
+
+    /// How much to think about this message only.
+    public var thinking: String?
+
+    /// Images that go with the words.
+    public var attachments: [JSONValue]?
+
+    /// How long the run may take, in milliseconds. 0 or absent: the gateway's default.
+    public var timeoutMs: Int64?
+
+    /// 1 to 256 bytes that name this message. Sent again, it is answered again and not run again.
+    public var idempotencyKey: String
+
+    /// Creates a value from its members.
+    public init(
+        key: String,
+        message: String,
+        thinking: String? = nil,
+        attachments: [JSONValue]? = nil,
+        timeoutMs: Int64? = nil,
+        idempotencyKey: String
+    ) {
+        self.key = key
+        self.message = message
+        self.thinking = thinking
+        self.attachments = attachments
+        self.timeoutMs = timeoutMs
+        self.idempotencyKey = idempotencyKey
+    }
+}
+
+/// What to abort.
+public struct SessionsAbortParams: Codable, Sendable, Hashable {
+    /// Session key in any spelling. Without runId all its runs are aborted.
+    public var key: String
+
+    /// One run only. It must belong to the session.
+    public var runId: String?
+
+    /// Creates a value from its members.
+    public init(key: String, runId: String? = nil) {
+        self.key = key
+        self.runId = runId
+    }
+}
+
+/// Nothing to say: the connection that asks is meant.
+public struct SessionsSubscribeParams: Codable, Sendable, Hashable {
+    /// Creates a value from its members.
+    public init() {}
+
+    private enum CodingKeys: CodingKey {}
+
+    public init(from decoder: any Decoder) throws {
+        _ = try decoder.container(keyedBy: CodingKeys.self)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        _ = encoder.container(keyedBy: CodingKeys.self)
+    }
+}
+
+/// Whether the connection is told of changes from now on.
+public struct SessionsSubscribeResult: Codable, Sendable, Hashable {
+    /// Whether it is.
+    public var subscribed: Bool
+
+    /// Creates a value from its members.
+    public init(subscribed: Bool) {
+        self.subscribed = subscribed
+    }
+}
+
+/// Which session's messages to be told of.
+public struct SessionsMessagesSubscribeParams: Codable, Sendable, Hashable {
+    /// Session key in any spelling. The session need not exist yet.
+    public var key: String
+
+    /// Also tell the messages after this number, the seq of the last one known; 0 begins with the first.
+    /// Absent: only what comes from now on.
+    public var afterSeq: Int64?
+
+    /// Creates a value from its members.
+    public init(key: String, afterSeq: Int64? = nil) {
+        self.key = key
+        self.afterSeq = afterSeq
+    }
+}
+
+/// Which session's messages not to be told of any more.
+public struct SessionsMessagesUnsubscribeParams: Codable, Sendable, Hashable {
+    /// Session key in any spelling.
+    public var key: String
+
+    /// Creates a value from its members.
+    public init(key: String) {
+        self.key = key
+    }
+}
+
+/// Whether the connection is told of a session's messages from now on.
+public struct SessionsMessagesSubscribeResult: Codable, Sendable, Hashable {
+    /// Whether it is.
+    public var subscribed: Bool
+
+    /// Canonical session key.
+    public var key: String
+
+    /// Creates a value from its members.
+    public init(subscribed: Bool, key: String) {
+        self.subscribed = subscribed
+        self.key = key
+    }
+}
+
+/// What happened to a session last: it was made, its record changed, a message came, it was started
+/// over, its transcript was shortened, or it was deleted.
+public enum SessionChangeReason: OpenEnum {
+    /// The word `created`.
+    case created
+
+    /// The word `updated`.
+    case updated
+
+    /// The word `message`.
+    case message
+
+    /// The word `reset`.
+    case reset
+
+    /// The word `compacted`.
+    case compacted
+
+    /// The word `deleted`.
+    case deleted
+
+    /// A word that this version of the protocol does not name.
+    case unknown(String)
+
+    /// Takes any word.
+    public init(rawValue: String) {
+        switch rawValue {
+        case "created": self = .created
+        case "updated": self = .updated
+        case "message": self = .message
+        case "reset": self = .reset
+        case "compacted": self = .compacted
+        case "deleted": self = .deleted
+        default: self = .unknown(rawValue)
+        }
+    }
+
+    /// The word on the wire.
+    public var rawValue: String {
+        switch self {
+        case .created: "created"
+        case .updated: "updated"
+        case .message: "message"
+        case .reset: "reset"
+        case .compacted: "compacted"
+        case .deleted: "deleted"
+        case .unknown(let word): word
+        }
+    }
+}
+
+/// A session as it is now. Changes that follow each other closely are told once.
+public struct SessionsChangedEvent: Codable, Sendable, Hashable {
+    /// Canonical session key.
+    public var key: String
+
+    /// What happened.
+    public var reason: SessionChangeReason
+
+    /// When it is told, in milliseconds since 1970.
+    public var ts: Int64
+
+    /// The session as sessions.list shows it; absent when it is gone.
+    public var session: SessionRow?
+
+    /// Creates a value from its members.
+    public init(key: String, reason: SessionChangeReason, ts: Int64, session: SessionRow? = nil) {
+        self.key = key
+        self.reason = reason
+        self.ts = ts
+        self.session = session
+    }
+}
+
+/// A message as it was stored. The messages of a transcript come in their order, none twice and none
+/// left out; a new sessionId says that the session was started over.
+public struct SessionsMessageEvent: Codable, Sendable, Hashable {
+    /// Canonical session key.
+    public var key: String
+
+    /// Id of the transcript.
+    public var sessionId: String
+
+    /// Id of the message in the transcript, 8 hex digits.
+    public var messageId: String
+
+    /// Number of the message in the transcript, from 1.
+    public var seq: Int64
+
+    /// The message as chat.history shows it.
+    public var message: ChatMessage
+
+    /// Creates a value from its members.
+    public init(key: String, sessionId: String, messageId: String, seq: Int64, message: ChatMessage) {
+        self.key = key
+        self.sessionId = sessionId
+        self.messageId = messageId
+        self.seq = seq
+        self.message = message
+    }
+}
+
 extension GatewayMethod {
+    /// chat.abort by session key.
+    ///
+    /// Needs the scope `operator.write`.
+    public static let sessionsAbort = Method<SessionsAbortParams, ChatAbortResult>(
+        "sessions.abort", scope: GatewayScope.operatorWrite, isIdempotent: false
+    )
+
+    /// Takes all but the newest entries out of a transcript, which is archived as it was.
+    ///
+    /// Needs the scope `operator.admin`.
+    public static let sessionsCompact = Method<SessionsCompactParams, SessionsCompactResult>(
+        "sessions.compact", scope: GatewayScope.operatorAdmin, isIdempotent: false
+    )
+
+    /// Begins a session before its first message.
+    ///
+    /// Needs the scope `operator.write`.
+    public static let sessionsCreate = Method<SessionsCreateParams, SessionsCreateResult>(
+        "sessions.create", scope: GatewayScope.operatorWrite, isIdempotent: false
+    )
+
     /// Deletes a session and archives its transcript.
     ///
     /// Needs the scope `operator.admin`.
@@ -1387,6 +1931,21 @@ extension GatewayMethod {
     /// Needs the scope `operator.read`.
     public static let sessionsList = Method<SessionsListParams, SessionsListResult>(
         "sessions.list", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// Has this connection told of a session's messages, by sessions.message, from now on or from a known
+    /// one on.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let sessionsMessagesSubscribe = Method<SessionsMessagesSubscribeParams, SessionsMessagesSubscribeResult>(
+        "sessions.messages.subscribe", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// Ends sessions.messages.subscribe for a session.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let sessionsMessagesUnsubscribe = Method<SessionsMessagesUnsubscribeParams, SessionsMessagesSubscribeResult>(
+        "sessions.messages.unsubscribe", scope: GatewayScope.operatorRead, isIdempotent: false
     )
 
     /// Changes a session's settings; null clears one; a missing session is made.
@@ -1415,5 +1974,33 @@ extension GatewayMethod {
     /// Needs the scope `operator.read`.
     public static let sessionsResolve = Method<SessionsResolveParams, SessionsResolveResult>(
         "sessions.resolve", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// Finds messages by their words, over all sessions or in one.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let sessionsSearch = Method<SessionsSearchParams, SessionsSearchResult>(
+        "sessions.search", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// chat.send to a session that must exist.
+    ///
+    /// Needs the scope `operator.write`.
+    public static let sessionsSend = Method<SessionsSendParams, ChatSendResult>(
+        "sessions.send", scope: GatewayScope.operatorWrite, isIdempotent: true
+    )
+
+    /// Has this connection told of every change to a session, by sessions.changed.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let sessionsSubscribe = Method<SessionsSubscribeParams, SessionsSubscribeResult>(
+        "sessions.subscribe", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// Ends sessions.subscribe.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let sessionsUnsubscribe = Method<SessionsSubscribeParams, SessionsSubscribeResult>(
+        "sessions.unsubscribe", scope: GatewayScope.operatorRead, isIdempotent: false
     )
 }

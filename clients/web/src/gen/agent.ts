@@ -341,8 +341,8 @@ export interface AgentEvent {
   /** When it happened, in milliseconds since 1970. (≥ 0) */
   readonly ts: Int64;
   /**
-   * The step. lifecycle: AgentLifecycleData; assistant: AgentAssistantData; tool: AgentToolData; error:
-   * AgentErrorData.
+   * The step. lifecycle: AgentLifecycleData; assistant: AgentAssistantData; tool: AgentToolData;
+   * compaction: AgentCompactionData; error: AgentErrorData.
    */
   readonly data: Readonly<Record<string, JSONValue>>;
   /** Canonical key of the session; absent when the run belongs to none. (≥ 1 characters) */
@@ -441,6 +441,27 @@ export const AgentToolData: Codec<AgentToolData> = object<AgentToolData>({
   meta: optional(string),
   isError: optional(boolean),
   result: optional(json),
+});
+
+/** Whether the conversation is being made shorter for the model, or was. */
+export type AgentCompactionPhase = Open<"start" | "end">;
+
+export const AgentCompactionPhase: Codec<AgentCompactionPhase> = openEnum("start", "end");
+
+/**
+ * Data of the stream compaction: the older part of the conversation is summarised, because it does not fit
+ * the model's window. The transcript keeps every message.
+ */
+export interface AgentCompactionData {
+  /** Where it is. */
+  readonly phase: AgentCompactionPhase;
+  /** With end: whether the turn is tried again after a model found it too long. */
+  readonly willRetry?: boolean;
+}
+
+export const AgentCompactionData: Codec<AgentCompactionData> = object<AgentCompactionData>({
+  phase: ref(() => AgentCompactionPhase),
+  willRetry: optional(boolean),
 });
 
 /** Data of the stream error: the gateway noticed a hole in a run's events. */

@@ -15,6 +15,7 @@ import * as models from "./models.js";
 import * as node from "./node.js";
 import * as presence from "./presence.js";
 import * as sessions from "./sessions.js";
+import * as usage from "./usage.js";
 
 /**
  * The codec of every definition, by its name in the schema. For tools and tests: it holds on to all of
@@ -35,4 +36,5 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...node,
   ...presence,
   ...sessions,
+  ...usage,
 };

@@ -425,6 +425,14 @@ export const detailCodes = {
     error: "UNAVAILABLE",
     nextStep: "wait_then_retry",
   },
+  SESSION_EXISTS: {
+    meaning: "A session with this key is there already, so it cannot be created.",
+    cause: "The key was used before, perhaps in another spelling: main and agent:main:main are one.",
+    fix: "Leave key out to have a new one made up, or go on with the session as it is: `coderclaw history --session-key KEY`",
+    retryable: false,
+    error: "INVALID_REQUEST",
+    nextStep: "choose_another_key",
+  },
   SESSION_NOT_FOUND: {
     meaning: "No session has this key, id or label.",
     cause: "A typing mistake, or the session was deleted.",

@@ -16,3 +16,4 @@ export * from "./node.js";
 export * from "./presence.js";
 export * from "./protocol.js";
 export * from "./sessions.js";
+export * from "./usage.js";

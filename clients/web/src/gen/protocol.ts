@@ -14,7 +14,8 @@ import { LogsTailParams, LogsTailResult } from "./logs.js";
 import { ModelsListParams, ModelsListResult } from "./models.js";
 import { NodePairApproveParams, NodePairApproveResult, NodePairListParams, NodePairListResult, NodePairRejectParams, NodePairRejectResult, NodePairRequestParams, NodePairRequestResult, NodePairResolvedEvent, NodePairVerifyParams, NodePairVerifyResult, NodePairingPendingRequest, NodeRenameParams, NodeRenameResult } from "./node.js";
 import { OkResult, PresenceEvent, SystemEventParams, SystemPresenceParams, SystemPresenceResult } from "./presence.js";
-import { SessionsDeleteParams, SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsPatchParams, SessionsPatchResult, SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResetResult, SessionsResolveParams, SessionsResolveResult } from "./sessions.js";
+import { SessionsAbortParams, SessionsChangedEvent, SessionsCompactParams, SessionsCompactResult, SessionsCreateParams, SessionsCreateResult, SessionsDeleteParams, SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsMessageEvent, SessionsMessagesSubscribeParams, SessionsMessagesSubscribeResult, SessionsMessagesUnsubscribeParams, SessionsPatchParams, SessionsPatchResult, SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResetResult, SessionsResolveParams, SessionsResolveResult, SessionsSearchParams, SessionsSearchResult, SessionsSendParams, SessionsSubscribeParams, SessionsSubscribeResult } from "./sessions.js";
+import { SessionsUsageLogsParams, SessionsUsageLogsResult, SessionsUsageParams, SessionsUsageResult, SessionsUsageTimeseriesParams, SessionsUsageTimeseriesResult, UsageCostParams, UsageCostResult, UsageStatusParams, UsageStatusResult } from "./usage.js";
 
 /** The version of the protocol that these files describe. */
 export const protocolVersion = 3;
@@ -104,10 +105,23 @@ export interface Methods {
   readonly "node.pair.verify": { readonly params: NodePairVerifyParams; readonly result: NodePairVerifyResult };
   /** Names a node on the list. It does not know the nodes that are paired as devices. */
   readonly "node.rename": { readonly params: NodeRenameParams; readonly result: NodeRenameResult };
+  /** chat.abort by session key. */
+  readonly "sessions.abort": { readonly params: SessionsAbortParams; readonly result: ChatAbortResult };
+  /** Takes all but the newest entries out of a transcript, which is archived as it was. */
+  readonly "sessions.compact": { readonly params: SessionsCompactParams; readonly result: SessionsCompactResult };
+  /** Begins a session before its first message. */
+  readonly "sessions.create": { readonly params: SessionsCreateParams; readonly result: SessionsCreateResult };
   /** Deletes a session and archives its transcript. */
   readonly "sessions.delete": { readonly params: SessionsDeleteParams; readonly result: SessionsDeleteResult };
   /** Sessions, newest first. */
   readonly "sessions.list": { readonly params: SessionsListParams; readonly result: SessionsListResult };
+  /**
+   * Has this connection told of a session's messages, by sessions.message, from now on or from a known one
+   * on.
+   */
+  readonly "sessions.messages.subscribe": { readonly params: SessionsMessagesSubscribeParams; readonly result: SessionsMessagesSubscribeResult };
+  /** Ends sessions.messages.subscribe for a session. */
+  readonly "sessions.messages.unsubscribe": { readonly params: SessionsMessagesUnsubscribeParams; readonly result: SessionsMessagesSubscribeResult };
   /** Changes a session's settings; null clears one; a missing session is made. */
   readonly "sessions.patch": { readonly params: SessionsPatchParams; readonly result: SessionsPatchResult };
   /** The last messages of up to 64 sessions, cut short. */
@@ -116,6 +130,20 @@ export interface Methods {
   readonly "sessions.reset": { readonly params: SessionsResetParams; readonly result: SessionsResetResult };
   /** The canonical key of a session given by key, id or label. */
   readonly "sessions.resolve": { readonly params: SessionsResolveParams; readonly result: SessionsResolveResult };
+  /** Finds messages by their words, over all sessions or in one. */
+  readonly "sessions.search": { readonly params: SessionsSearchParams; readonly result: SessionsSearchResult };
+  /** chat.send to a session that must exist. */
+  readonly "sessions.send": { readonly params: SessionsSendParams; readonly result: ChatSendResult };
+  /** Has this connection told of every change to a session, by sessions.changed. */
+  readonly "sessions.subscribe": { readonly params: SessionsSubscribeParams; readonly result: SessionsSubscribeResult };
+  /** Ends sessions.subscribe. */
+  readonly "sessions.unsubscribe": { readonly params: SessionsSubscribeParams; readonly result: SessionsSubscribeResult };
+  /** Tokens, costs, messages and answering times by session. */
+  readonly "sessions.usage": { readonly params: SessionsUsageParams; readonly result: SessionsUsageResult };
+  /** The last messages of a session with what they used. */
+  readonly "sessions.usage.logs": { readonly params: SessionsUsageLogsParams; readonly result: SessionsUsageLogsResult };
+  /** How a session's use grew, answer by answer. */
+  readonly "sessions.usage.timeseries": { readonly params: SessionsUsageTimeseriesParams; readonly result: SessionsUsageTimeseriesResult };
   /** Switches heartbeats on or off until the next restart. */
   readonly "set-heartbeats": { readonly params: SetHeartbeatsParams; readonly result: SetHeartbeatsResult };
   /** Heartbeats, channels, waiting notes and recent sessions at a glance. */
@@ -124,6 +152,10 @@ export interface Methods {
   readonly "system-event": { readonly params: SystemEventParams; readonly result: OkResult };
   /** Who is connected or was until a moment ago, newest first. */
   readonly "system-presence": { readonly params: SystemPresenceParams; readonly result: SystemPresenceResult };
+  /** Tokens and costs by day. */
+  readonly "usage.cost": { readonly params: UsageCostParams; readonly result: UsageCostResult };
+  /** What is left of the allowances of providers. */
+  readonly "usage.status": { readonly params: UsageStatusParams; readonly result: UsageStatusResult };
 }
 
 /** Name of a method. */
@@ -203,16 +235,30 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "node.pair.request": { params: NodePairRequestParams, result: NodePairRequestResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "node.pair.verify": { params: NodePairVerifyParams, result: NodePairVerifyResult, role: "operator", scope: "operator.pairing", idempotent: false },
   "node.rename": { params: NodeRenameParams, result: NodeRenameResult, role: "operator", scope: "operator.pairing", idempotent: false },
+  "sessions.abort": { params: SessionsAbortParams, result: ChatAbortResult, role: "operator", scope: "operator.write", idempotent: false },
+  "sessions.compact": { params: SessionsCompactParams, result: SessionsCompactResult, role: "operator", scope: "operator.admin", idempotent: false },
+  "sessions.create": { params: SessionsCreateParams, result: SessionsCreateResult, role: "operator", scope: "operator.write", idempotent: false },
   "sessions.delete": { params: SessionsDeleteParams, result: SessionsDeleteResult, role: "operator", scope: "operator.admin", idempotent: false },
   "sessions.list": { params: SessionsListParams, result: SessionsListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.messages.subscribe": { params: SessionsMessagesSubscribeParams, result: SessionsMessagesSubscribeResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.messages.unsubscribe": { params: SessionsMessagesUnsubscribeParams, result: SessionsMessagesSubscribeResult, role: "operator", scope: "operator.read", idempotent: false },
   "sessions.patch": { params: SessionsPatchParams, result: SessionsPatchResult, role: "operator", scope: "operator.admin", idempotent: false },
   "sessions.preview": { params: SessionsPreviewParams, result: SessionsPreviewResult, role: "operator", scope: "operator.read", idempotent: false },
   "sessions.reset": { params: SessionsResetParams, result: SessionsResetResult, role: "operator", scope: "operator.admin", idempotent: false },
   "sessions.resolve": { params: SessionsResolveParams, result: SessionsResolveResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.search": { params: SessionsSearchParams, result: SessionsSearchResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.send": { params: SessionsSendParams, result: ChatSendResult, role: "operator", scope: "operator.write", idempotent: true },
+  "sessions.subscribe": { params: SessionsSubscribeParams, result: SessionsSubscribeResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.unsubscribe": { params: SessionsSubscribeParams, result: SessionsSubscribeResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.usage": { params: SessionsUsageParams, result: SessionsUsageResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.usage.logs": { params: SessionsUsageLogsParams, result: SessionsUsageLogsResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.usage.timeseries": { params: SessionsUsageTimeseriesParams, result: SessionsUsageTimeseriesResult, role: "operator", scope: "operator.read", idempotent: false },
   "set-heartbeats": { params: SetHeartbeatsParams, result: SetHeartbeatsResult, role: "operator", scope: "operator.admin", idempotent: false },
   "status": { params: StatusParams, result: StatusSummary, role: "operator", scope: "operator.read", idempotent: false },
   "system-event": { params: SystemEventParams, result: OkResult, role: "operator", scope: "operator.admin", idempotent: false },
   "system-presence": { params: SystemPresenceParams, result: SystemPresenceResult, role: "operator", scope: "operator.read", idempotent: false },
+  "usage.cost": { params: UsageCostParams, result: UsageCostResult, role: "operator", scope: "operator.read", idempotent: false },
+  "usage.status": { params: UsageStatusParams, result: UsageStatusResult, role: "operator", scope: "operator.read", idempotent: false },
 };
 
 /** What each event carries. */
@@ -237,6 +283,10 @@ export interface Events {
   readonly "node.pair.resolved": NodePairResolvedEvent;
   /** The presence list after a change. */
   readonly "presence": PresenceEvent;
+  /** A session was made, changed or deleted. To connections that asked by sessions.subscribe; without seq. */
+  readonly "sessions.changed": SessionsChangedEvent;
+  /** A message was stored. To connections that asked by sessions.messages.subscribe; without seq. */
+  readonly "sessions.message": SessionsMessageEvent;
   /** The gateway is about to stop. */
   readonly "shutdown": ShutdownEvent;
   /** A sign of life at a fixed interval. */
@@ -258,6 +308,8 @@ export const events: { readonly [E in EventName]: Codec<Events[E]> } = {
   "node.pair.requested": NodePairingPendingRequest,
   "node.pair.resolved": NodePairResolvedEvent,
   "presence": PresenceEvent,
+  "sessions.changed": SessionsChangedEvent,
+  "sessions.message": SessionsMessageEvent,
   "shutdown": ShutdownEvent,
   "tick": TickEvent,
 };
