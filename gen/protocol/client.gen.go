@@ -329,6 +329,61 @@ func (c Client) SessionsUnsubscribe(ctx context.Context, params SessionsSubscrib
 	return wire.Call(ctx, c.Caller, MethodSessionsUnsubscribe, params)
 }
 
+// TasksAgents calls tasks.agents: The agents that take tasks, with their load.
+func (c Client) TasksAgents(ctx context.Context, params TasksAgentsParams) (TasksAgentsResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksAgents, params)
+}
+
+// TasksCancel calls tasks.cancel: Ends a task and those below it; its worker is told to stop.
+func (c Client) TasksCancel(ctx context.Context, params TasksCancelParams) (TasksCancelResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksCancel, params)
+}
+
+// TasksEvents calls tasks.events: The history of one task.
+func (c Client) TasksEvents(ctx context.Context, params TasksEventsParams) (TasksEventsResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksEvents, params)
+}
+
+// TasksGet calls tasks.get: One task with its input and output.
+func (c Client) TasksGet(ctx context.Context, params TasksGetParams) (TasksGetResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksGet, params)
+}
+
+// TasksList calls tasks.list: Tasks in pages, the newest first.
+func (c Client) TasksList(ctx context.Context, params TasksListParams) (TasksListResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksList, params)
+}
+
+// TasksRetry calls tasks.retry: Does an ended task once more, as a new task.
+func (c Client) TasksRetry(ctx context.Context, params TasksRetryParams) (TasksRetryResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksRetry, params)
+}
+
+// TasksSkills calls tasks.skills: The skills that agents may use.
+func (c Client) TasksSkills(ctx context.Context, params TasksSkillsParams) (TasksSkillsResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksSkills, params)
+}
+
+// TasksStatus calls tasks.status: How the task engine is doing.
+func (c Client) TasksStatus(ctx context.Context, params TasksStatusParams) (TasksStatusResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksStatus, params)
+}
+
+// TasksSubmit calls tasks.submit: Stores a task and returns it; it runs when it is its turn.
+func (c Client) TasksSubmit(ctx context.Context, params TasksSubmitParams) (TasksSubmitResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksSubmit, params)
+}
+
+// TasksUnwatch calls tasks.unwatch: Ends a watch of this connection.
+func (c Client) TasksUnwatch(ctx context.Context, params TasksUnwatchParams) (TasksUnwatchResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksUnwatch, params)
+}
+
+// TasksWatch calls tasks.watch: Tells what happens to tasks, from any place in their history on.
+func (c Client) TasksWatch(ctx context.Context, params TasksWatchParams) (TasksWatchResult, error) {
+	return wire.Call(ctx, c.Caller, MethodTasksWatch, params)
+}
+
 // SessionsUsage calls sessions.usage: Tokens, costs, messages and answering times by session.
 func (c Client) SessionsUsage(ctx context.Context, params SessionsUsageParams) (SessionsUsageResult, error) {
 	return wire.Call(ctx, c.Caller, MethodSessionsUsage, params)

@@ -83,6 +83,8 @@ const (
 	DetailDeviceSignatureExpired = "DEVICE_SIGNATURE_EXPIRED"
 	// DetailDeviceSignatureInvalid: The signature does not fit the text that connect implies.
 	DetailDeviceSignatureInvalid = "DEVICE_SIGNATURE_INVALID"
+	// DetailEventsGone: The events after this cursor are no longer stored.
+	DetailEventsGone = "EVENTS_GONE"
 	// DetailFileChanged: The file is not what the caller last read, so nothing was written.
 	DetailFileChanged = "FILE_CHANGED"
 	// DetailHostNotAllowed: The Host header names no address of this gateway.
@@ -131,6 +133,10 @@ const (
 	DetailSessionNotFound = "SESSION_NOT_FOUND"
 	// DetailShuttingDown: The gateway is stopping and takes no new work.
 	DetailShuttingDown = "SHUTTING_DOWN"
+	// DetailTaskNotEnded: The task has not ended, so it cannot be done once more.
+	DetailTaskNotEnded = "TASK_NOT_ENDED"
+	// DetailTaskNotFound: There is no such task.
+	DetailTaskNotFound = "TASK_NOT_FOUND"
 	// DetailTooManyConnections: The gateway has as many connections as it takes.
 	DetailTooManyConnections = "TOO_MANY_CONNECTIONS"
 	// DetailTooManyRequests: The connection has too many requests in flight.
@@ -251,6 +257,8 @@ func DetailNextStep(code string) string {
 		return "check_clock"
 	case DetailDeviceSignatureInvalid:
 		return "fix_device_identity"
+	case DetailEventsGone:
+		return "list_tasks"
 	case DetailFileChanged:
 		return "read_again"
 	case DetailHostNotAllowed:
@@ -295,6 +303,10 @@ func DetailNextStep(code string) string {
 		return "check_session_key"
 	case DetailShuttingDown:
 		return "reconnect"
+	case DetailTaskNotEnded:
+		return "cancel_task"
+	case DetailTaskNotFound:
+		return "list_tasks"
 	case DetailTooManyConnections:
 		return "wait_then_retry"
 	case DetailTooManyRequests:
@@ -540,6 +552,13 @@ func Errors() []wire.ErrorInfo {
 			NextStep:  "fix_device_identity",
 			CloseCode: 1008,
 		},
+		{Kind: wire.KindDetail, Name: "EVENTS_GONE",
+			Meaning:  "The events after this cursor are no longer stored.",
+			Cause:    "The watcher was away for longer than the gateway remembers ended tasks.",
+			Fix:      "Read the tasks anew (tasks.list), then watch without a cursor.",
+			Error:    "INVALID_REQUEST",
+			NextStep: "list_tasks",
+		},
 		{Kind: wire.KindDetail, Name: "FILE_CHANGED",
 			Meaning:  "The file is not what the caller last read, so nothing was written.",
 			Cause:    "Somebody else, or the agent itself, wrote it in between; baseHash is the hash of the older one.",
@@ -704,6 +723,20 @@ func Errors() []wire.ErrorInfo {
 			Retryable: true,
 			Error:     "UNAVAILABLE",
 			NextStep:  "reconnect",
+		},
+		{Kind: wire.KindDetail, Name: "TASK_NOT_ENDED",
+			Meaning:  "The task has not ended, so it cannot be done once more.",
+			Cause:    "A retry of a task that waits or runs.",
+			Fix:      "Wait for its end, or cancel it first: `coderclaw tasks cancel TASK`",
+			Error:    "INVALID_REQUEST",
+			NextStep: "cancel_task",
+		},
+		{Kind: wire.KindDetail, Name: "TASK_NOT_FOUND",
+			Meaning:  "There is no such task.",
+			Cause:    "A typing mistake, or a task that ended long ago and was forgotten since.",
+			Fix:      "See what there is: `coderclaw tasks list`",
+			Error:    "INVALID_REQUEST",
+			NextStep: "list_tasks",
 		},
 		{Kind: wire.KindDetail, Name: "TOO_MANY_CONNECTIONS",
 			Meaning:   "The gateway has as many connections as it takes.",

@@ -24,7 +24,7 @@ import (
 )
 
 // Mount binds every method of every domain. A domain without a service does not compile.
-func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, config ConfigService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService, usage UsageService) {
+func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit AuditService, backup BackupService, chat ChatService, config ConfigService, device DeviceService, health HealthService, logs LogsService, models ModelsService, node NodeService, presence PresenceService, sessions SessionsService, tasks TasksService, usage UsageService) {
 	MountAgent(r, agent)
 	MountAgents(r, agents)
 	MountAudit(r, audit)
@@ -38,6 +38,7 @@ func Mount(r wire.Registry, agent AgentService, agents AgentsService, audit Audi
 	MountNode(r, node)
 	MountPresence(r, presence)
 	MountSessions(r, sessions)
+	MountTasks(r, tasks)
 	MountUsage(r, usage)
 }
 
@@ -106,6 +107,17 @@ func Methods() []wire.MethodInfo {
 		MethodStatus.MethodInfo,
 		MethodSystemEvent.MethodInfo,
 		MethodSystemPresence.MethodInfo,
+		MethodTasksAgents.MethodInfo,
+		MethodTasksCancel.MethodInfo,
+		MethodTasksEvents.MethodInfo,
+		MethodTasksGet.MethodInfo,
+		MethodTasksList.MethodInfo,
+		MethodTasksRetry.MethodInfo,
+		MethodTasksSkills.MethodInfo,
+		MethodTasksStatus.MethodInfo,
+		MethodTasksSubmit.MethodInfo,
+		MethodTasksUnwatch.MethodInfo,
+		MethodTasksWatch.MethodInfo,
 		MethodUsageCost.MethodInfo,
 		MethodUsageStatus.MethodInfo,
 	}
@@ -127,6 +139,7 @@ func Events() []wire.EventInfo {
 		EventSessionsChanged.EventInfo,
 		EventSessionsMessage.EventInfo,
 		EventShutdown.EventInfo,
+		EventTask.EventInfo,
 		EventTick.EventInfo,
 	}
 }
@@ -357,6 +370,41 @@ func Definitions() []string {
 		"SystemEventParams",
 		"SystemPresenceParams",
 		"SystemPresenceResult",
+		"Task",
+		"TaskAgent",
+		"TaskCounts",
+		"TaskEvent",
+		"TaskEventKind",
+		"TaskOnFailure",
+		"TaskRequester",
+		"TaskSkill",
+		"TaskSource",
+		"TaskStatus",
+		"TaskTransportHealth",
+		"TaskWatchEnd",
+		"TaskWatchEvent",
+		"TasksAgentsParams",
+		"TasksAgentsResult",
+		"TasksCancelParams",
+		"TasksCancelResult",
+		"TasksEventsParams",
+		"TasksEventsResult",
+		"TasksGetParams",
+		"TasksGetResult",
+		"TasksListParams",
+		"TasksListResult",
+		"TasksRetryParams",
+		"TasksRetryResult",
+		"TasksSkillsParams",
+		"TasksSkillsResult",
+		"TasksStatusParams",
+		"TasksStatusResult",
+		"TasksSubmitParams",
+		"TasksSubmitResult",
+		"TasksUnwatchParams",
+		"TasksUnwatchResult",
+		"TasksWatchParams",
+		"TasksWatchResult",
 		"TickEvent",
 		"UpdateAvailable",
 		"UsageAgent",
@@ -838,6 +886,76 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeSystemPresenceParams(raw)
 	case "SystemPresenceResult":
 		_, err = DecodeSystemPresenceResult(raw)
+	case "Task":
+		_, err = DecodeTask(raw)
+	case "TaskAgent":
+		_, err = DecodeTaskAgent(raw)
+	case "TaskCounts":
+		_, err = DecodeTaskCounts(raw)
+	case "TaskEvent":
+		_, err = DecodeTaskEvent(raw)
+	case "TaskEventKind":
+		_, err = DecodeTaskEventKind(raw)
+	case "TaskOnFailure":
+		_, err = DecodeTaskOnFailure(raw)
+	case "TaskRequester":
+		_, err = DecodeTaskRequester(raw)
+	case "TaskSkill":
+		_, err = DecodeTaskSkill(raw)
+	case "TaskSource":
+		_, err = DecodeTaskSource(raw)
+	case "TaskStatus":
+		_, err = DecodeTaskStatus(raw)
+	case "TaskTransportHealth":
+		_, err = DecodeTaskTransportHealth(raw)
+	case "TaskWatchEnd":
+		_, err = DecodeTaskWatchEnd(raw)
+	case "TaskWatchEvent":
+		_, err = DecodeTaskWatchEvent(raw)
+	case "TasksAgentsParams":
+		_, err = DecodeTasksAgentsParams(raw)
+	case "TasksAgentsResult":
+		_, err = DecodeTasksAgentsResult(raw)
+	case "TasksCancelParams":
+		_, err = DecodeTasksCancelParams(raw)
+	case "TasksCancelResult":
+		_, err = DecodeTasksCancelResult(raw)
+	case "TasksEventsParams":
+		_, err = DecodeTasksEventsParams(raw)
+	case "TasksEventsResult":
+		_, err = DecodeTasksEventsResult(raw)
+	case "TasksGetParams":
+		_, err = DecodeTasksGetParams(raw)
+	case "TasksGetResult":
+		_, err = DecodeTasksGetResult(raw)
+	case "TasksListParams":
+		_, err = DecodeTasksListParams(raw)
+	case "TasksListResult":
+		_, err = DecodeTasksListResult(raw)
+	case "TasksRetryParams":
+		_, err = DecodeTasksRetryParams(raw)
+	case "TasksRetryResult":
+		_, err = DecodeTasksRetryResult(raw)
+	case "TasksSkillsParams":
+		_, err = DecodeTasksSkillsParams(raw)
+	case "TasksSkillsResult":
+		_, err = DecodeTasksSkillsResult(raw)
+	case "TasksStatusParams":
+		_, err = DecodeTasksStatusParams(raw)
+	case "TasksStatusResult":
+		_, err = DecodeTasksStatusResult(raw)
+	case "TasksSubmitParams":
+		_, err = DecodeTasksSubmitParams(raw)
+	case "TasksSubmitResult":
+		_, err = DecodeTasksSubmitResult(raw)
+	case "TasksUnwatchParams":
+		_, err = DecodeTasksUnwatchParams(raw)
+	case "TasksUnwatchResult":
+		_, err = DecodeTasksUnwatchResult(raw)
+	case "TasksWatchParams":
+		_, err = DecodeTasksWatchParams(raw)
+	case "TasksWatchResult":
+		_, err = DecodeTasksWatchResult(raw)
 	case "TickEvent":
 		_, err = DecodeTickEvent(raw)
 	case "UpdateAvailable":
@@ -1347,6 +1465,76 @@ func rule(def string) *wire.Rule {
 		return &ruleSystemPresenceParams
 	case "SystemPresenceResult":
 		return &ruleSystemPresenceResult
+	case "Task":
+		return &ruleTask
+	case "TaskAgent":
+		return &ruleTaskAgent
+	case "TaskCounts":
+		return &ruleTaskCounts
+	case "TaskEvent":
+		return &ruleTaskEvent
+	case "TaskEventKind":
+		return &ruleTaskEventKind
+	case "TaskOnFailure":
+		return &ruleTaskOnFailure
+	case "TaskRequester":
+		return &ruleTaskRequester
+	case "TaskSkill":
+		return &ruleTaskSkill
+	case "TaskSource":
+		return &ruleTaskSource
+	case "TaskStatus":
+		return &ruleTaskStatus
+	case "TaskTransportHealth":
+		return &ruleTaskTransportHealth
+	case "TaskWatchEnd":
+		return &ruleTaskWatchEnd
+	case "TaskWatchEvent":
+		return &ruleTaskWatchEvent
+	case "TasksAgentsParams":
+		return &ruleTasksAgentsParams
+	case "TasksAgentsResult":
+		return &ruleTasksAgentsResult
+	case "TasksCancelParams":
+		return &ruleTasksCancelParams
+	case "TasksCancelResult":
+		return &ruleTasksCancelResult
+	case "TasksEventsParams":
+		return &ruleTasksEventsParams
+	case "TasksEventsResult":
+		return &ruleTasksEventsResult
+	case "TasksGetParams":
+		return &ruleTasksGetParams
+	case "TasksGetResult":
+		return &ruleTasksGetResult
+	case "TasksListParams":
+		return &ruleTasksListParams
+	case "TasksListResult":
+		return &ruleTasksListResult
+	case "TasksRetryParams":
+		return &ruleTasksRetryParams
+	case "TasksRetryResult":
+		return &ruleTasksRetryResult
+	case "TasksSkillsParams":
+		return &ruleTasksSkillsParams
+	case "TasksSkillsResult":
+		return &ruleTasksSkillsResult
+	case "TasksStatusParams":
+		return &ruleTasksStatusParams
+	case "TasksStatusResult":
+		return &ruleTasksStatusResult
+	case "TasksSubmitParams":
+		return &ruleTasksSubmitParams
+	case "TasksSubmitResult":
+		return &ruleTasksSubmitResult
+	case "TasksUnwatchParams":
+		return &ruleTasksUnwatchParams
+	case "TasksUnwatchResult":
+		return &ruleTasksUnwatchResult
+	case "TasksWatchParams":
+		return &ruleTasksWatchParams
+	case "TasksWatchResult":
+		return &ruleTasksWatchResult
 	case "TickEvent":
 		return &ruleTickEvent
 	case "UpdateAvailable":

@@ -194,7 +194,7 @@ func (a audit) counts(f frame) bool {
 		return a.recorded.kinds[kind] && !a.recorded.loose[kind]
 	}
 	switch f.Event {
-	case protocol.EventConnectChallenge.Name, protocol.EventAgent.Name,
+	case protocol.EventConnectChallenge.Name, protocol.EventAgent.Name, protocol.EventTask.Name,
 		protocol.EventSessionsChanged.Name, protocol.EventSessionsMessage.Name:
 		return false
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/service/health"
 	"github.com/coderclaw/gateway/pkg/service/presence"
 	"github.com/coderclaw/gateway/pkg/service/sessions"
+	"github.com/coderclaw/gateway/pkg/service/tasks"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
@@ -90,7 +91,9 @@ type Daemon struct {
 	gateway  *gateway.Gateway
 	health   *health.Service
 	presence *presence.Service
-	talks    *sessions.Service
+	// taskWatches is the tasks service, whose watches end with their connections.
+	taskWatches *tasks.Service
+	talks       *sessions.Service
 
 	copies      *store.Keeper
 	certificate *certificate.Keeper // nil without TLS
@@ -364,6 +367,7 @@ type observer struct{ d *Daemon }
 func (o observer) PeerConnected(p *wire.Peer) { o.d.presence.PeerConnected(p) }
 func (o observer) PeerReady(p *wire.Peer)     { o.d.health.Want(); o.d.noteNode(p) }
 func (o observer) PeerDisconnected(p *wire.Peer) {
+	o.d.taskWatches.PeerDisconnected(p)
 	o.d.presence.PeerDisconnected(p)
 	o.d.talks.PeerDisconnected(p)
 }

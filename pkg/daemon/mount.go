@@ -120,6 +120,9 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		return err
 	}
 	d.sessions.OnChange(d.talks.Noted)
+	if d.taskWatches, err = d.newTasks(known.ID); err != nil {
+		return err
+	}
 	protocol.Mount(d.gateway,
 		agentService,
 		agentsService,
@@ -134,6 +137,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		nodeService,
 		d.presence,
 		d.talks,
+		d.taskWatches,
 		d.usage(storePath),
 	)
 	return nil

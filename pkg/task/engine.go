@@ -65,9 +65,10 @@ type Store interface {
 // Stream is a watch. One goroutine at a time may call Next; Close may be called by
 // any, more than once, and ends a Next that waits.
 type Stream interface {
-	// Next returns the next event. It waits for one until ctx ends, the stream is
-	// closed (ErrUnavailable), or the watcher is cut off: ErrSlow when it fell too far
-	// behind, ErrGone when the events were purged.
+	// Next returns the next event; one that is stored comes even if ctx has ended.
+	// Otherwise it waits until ctx ends, the stream is closed (ErrUnavailable), or the
+	// watcher is cut off: ErrSlow when it fell too far behind, ErrGone when the events
+	// were purged.
 	Next(ctx context.Context) (Event, error)
 	Close()
 }

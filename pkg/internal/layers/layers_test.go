@@ -77,7 +77,7 @@ var doors = map[string][]string{
 	"github.com/sashabaranov/go-openai": {"pkg/agent/openai"},
 	"github.com/anishathalye/porcupine": {"pkg/task/tasktest"},
 	"github.com/DeRuina/timberjack":     {"pkg/internal/logfile"},
-	"github.com/google/uuid":            {"pkg/gateway", "pkg/session", "pkg/client", "pkg/cli", "pkg/identity", "pkg/turn", "pkg/task/durable"},
+	"github.com/google/uuid":            {"pkg/gateway", "pkg/session", "pkg/client", "pkg/cli", "pkg/identity", "pkg/turn", "pkg/task/durable", "pkg/service/tasks"},
 	"filippo.io/edwards25519":           {"pkg/identity"},
 	"golang.org/x/sync":                 {"pkg/daemon", "pkg/gateway"},
 	"golang.org/x/sys":                  {"pkg/store"},

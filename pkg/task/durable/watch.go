@@ -87,11 +87,8 @@ func (s *stream) Next(ctx context.Context) (task.Event, error) {
 				s.err = fmt.Errorf("%d events behind: %w", head-s.at, task.ErrSlow)
 				continue
 			}
-			if err := s.read(ctx, head); err != nil {
-				if ctx.Err() == nil {
-					s.err = err
-				}
-				return task.Event{}, err
+			if s.err = s.read(context.WithoutCancel(ctx), head); s.err != nil {
+				return task.Event{}, s.err
 			}
 			continue
 		}

@@ -99,6 +99,9 @@ public enum GatewayErrorDetail {
     /// The signature does not fit the text that connect implies.
     public static let deviceSignatureInvalid = "DEVICE_SIGNATURE_INVALID"
 
+    /// The events after this cursor are no longer stored.
+    public static let eventsGone = "EVENTS_GONE"
+
     /// The file is not what the caller last read, so nothing was written.
     public static let fileChanged = "FILE_CHANGED"
 
@@ -166,6 +169,12 @@ public enum GatewayErrorDetail {
 
     /// The gateway is stopping and takes no new work.
     public static let shuttingDown = "SHUTTING_DOWN"
+
+    /// The task has not ended, so it cannot be done once more.
+    public static let taskNotEnded = "TASK_NOT_ENDED"
+
+    /// There is no such task.
+    public static let taskNotFound = "TASK_NOT_FOUND"
 
     /// The gateway has as many connections as it takes.
     public static let tooManyConnections = "TOO_MANY_CONNECTIONS"
@@ -478,6 +487,14 @@ extension GatewayErrorInfo {
             error: "INVALID_REQUEST", nextStep: "fix_device_identity", closeCode: 1008
         ),
         GatewayErrorInfo(
+            name: "EVENTS_GONE",
+            meaning: "The events after this cursor are no longer stored.",
+            cause: "The watcher was away for longer than the gateway remembers ended tasks.",
+            fix: "Read the tasks anew (tasks.list), then watch without a cursor.",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "list_tasks", closeCode: nil
+        ),
+        GatewayErrorInfo(
             name: "FILE_CHANGED",
             meaning: "The file is not what the caller last read, so nothing was written.",
             cause: "Somebody else, or the agent itself, wrote it in between; baseHash is the hash of the older one.",
@@ -652,6 +669,22 @@ extension GatewayErrorInfo {
             fix: "Connect again when it is back; to start it: `coderclaw gateway`",
             isRetryable: true,
             error: "UNAVAILABLE", nextStep: "reconnect", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "TASK_NOT_ENDED",
+            meaning: "The task has not ended, so it cannot be done once more.",
+            cause: "A retry of a task that waits or runs.",
+            fix: "Wait for its end, or cancel it first: `coderclaw tasks cancel TASK`",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "cancel_task", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "TASK_NOT_FOUND",
+            meaning: "There is no such task.",
+            cause: "A typing mistake, or a task that ended long ago and was forgotten since.",
+            fix: "See what there is: `coderclaw tasks list`",
+            isRetryable: false,
+            error: "INVALID_REQUEST", nextStep: "list_tasks", closeCode: nil
         ),
         GatewayErrorInfo(
             name: "TOO_MANY_CONNECTIONS",

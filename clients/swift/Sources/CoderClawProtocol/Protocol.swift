@@ -42,6 +42,9 @@ public enum GatewayEvent: Sendable, Hashable {
     /// The gateway is about to stop.
     case shutdown(ShutdownEvent)
 
+    /// Something happened to a task. Only connections that watch get it, without seq.
+    case task(TaskWatchEvent)
+
     /// A sign of life at a fixed interval.
     case tick(TickEvent)
 
@@ -67,6 +70,7 @@ public enum GatewayEvent: Sendable, Hashable {
         case "sessions.changed": self = .sessionsChanged(try value.decode(as: SessionsChangedEvent.self, at: .payload))
         case "sessions.message": self = .sessionsMessage(try value.decode(as: SessionsMessageEvent.self, at: .payload))
         case "shutdown": self = .shutdown(try value.decode(as: ShutdownEvent.self, at: .payload))
+        case "task": self = .task(try value.decode(as: TaskWatchEvent.self, at: .payload))
         case "tick": self = .tick(try value.decode(as: TickEvent.self, at: .payload))
         default: self = .unknown(name: name, payload: payload)
         }
@@ -88,6 +92,7 @@ public enum GatewayEvent: Sendable, Hashable {
         case .sessionsChanged: "sessions.changed"
         case .sessionsMessage: "sessions.message"
         case .shutdown: "shutdown"
+        case .task: "task"
         case .tick: "tick"
         case .unknown(let name, _): name
         }

@@ -15,6 +15,7 @@ import * as models from "./models.js";
 import * as node from "./node.js";
 import * as presence from "./presence.js";
 import * as sessions from "./sessions.js";
+import * as tasks from "./tasks.js";
 import * as usage from "./usage.js";
 
 /**
@@ -36,5 +37,6 @@ export const definitions: Readonly<Record<string, Codec<unknown>>> = {
   ...node,
   ...presence,
   ...sessions,
+  ...tasks,
   ...usage,
 };

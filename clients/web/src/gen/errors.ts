@@ -273,6 +273,14 @@ export const detailCodes = {
     error: "INVALID_REQUEST",
     nextStep: "fix_device_identity",
   },
+  EVENTS_GONE: {
+    meaning: "The events after this cursor are no longer stored.",
+    cause: "The watcher was away for longer than the gateway remembers ended tasks.",
+    fix: "Read the tasks anew (tasks.list), then watch without a cursor.",
+    retryable: false,
+    error: "INVALID_REQUEST",
+    nextStep: "list_tasks",
+  },
   FILE_CHANGED: {
     meaning: "The file is not what the caller last read, so nothing was written.",
     cause: "Somebody else, or the agent itself, wrote it in between; baseHash is the hash of the older one.",
@@ -448,6 +456,22 @@ export const detailCodes = {
     retryable: true,
     error: "UNAVAILABLE",
     nextStep: "reconnect",
+  },
+  TASK_NOT_ENDED: {
+    meaning: "The task has not ended, so it cannot be done once more.",
+    cause: "A retry of a task that waits or runs.",
+    fix: "Wait for its end, or cancel it first: `coderclaw tasks cancel TASK`",
+    retryable: false,
+    error: "INVALID_REQUEST",
+    nextStep: "cancel_task",
+  },
+  TASK_NOT_FOUND: {
+    meaning: "There is no such task.",
+    cause: "A typing mistake, or a task that ended long ago and was forgotten since.",
+    fix: "See what there is: `coderclaw tasks list`",
+    retryable: false,
+    error: "INVALID_REQUEST",
+    nextStep: "list_tasks",
   },
   TOO_MANY_CONNECTIONS: {
     meaning: "The gateway has as many connections as it takes.",

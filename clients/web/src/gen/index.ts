@@ -16,4 +16,5 @@ export * from "./node.js";
 export * from "./presence.js";
 export * from "./protocol.js";
 export * from "./sessions.js";
+export * from "./tasks.js";
 export * from "./usage.js";

@@ -15,6 +15,7 @@ import { ModelsListParams, ModelsListResult } from "./models.js";
 import { NodePairApproveParams, NodePairApproveResult, NodePairListParams, NodePairListResult, NodePairRejectParams, NodePairRejectResult, NodePairRequestParams, NodePairRequestResult, NodePairResolvedEvent, NodePairVerifyParams, NodePairVerifyResult, NodePairingPendingRequest, NodeRenameParams, NodeRenameResult } from "./node.js";
 import { OkResult, PresenceEvent, SystemEventParams, SystemPresenceParams, SystemPresenceResult } from "./presence.js";
 import { SessionsAbortParams, SessionsChangedEvent, SessionsCompactParams, SessionsCompactResult, SessionsCreateParams, SessionsCreateResult, SessionsDeleteParams, SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsMessageEvent, SessionsMessagesSubscribeParams, SessionsMessagesSubscribeResult, SessionsMessagesUnsubscribeParams, SessionsPatchParams, SessionsPatchResult, SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResetResult, SessionsResolveParams, SessionsResolveResult, SessionsSearchParams, SessionsSearchResult, SessionsSendParams, SessionsSubscribeParams, SessionsSubscribeResult } from "./sessions.js";
+import { TaskWatchEvent, TasksAgentsParams, TasksAgentsResult, TasksCancelParams, TasksCancelResult, TasksEventsParams, TasksEventsResult, TasksGetParams, TasksGetResult, TasksListParams, TasksListResult, TasksRetryParams, TasksRetryResult, TasksSkillsParams, TasksSkillsResult, TasksStatusParams, TasksStatusResult, TasksSubmitParams, TasksSubmitResult, TasksUnwatchParams, TasksUnwatchResult, TasksWatchParams, TasksWatchResult } from "./tasks.js";
 import { SessionsUsageLogsParams, SessionsUsageLogsResult, SessionsUsageParams, SessionsUsageResult, SessionsUsageTimeseriesParams, SessionsUsageTimeseriesResult, UsageCostParams, UsageCostResult, UsageStatusParams, UsageStatusResult } from "./usage.js";
 
 /** The version of the protocol that these files describe. */
@@ -152,6 +153,28 @@ export interface Methods {
   readonly "system-event": { readonly params: SystemEventParams; readonly result: OkResult };
   /** Who is connected or was until a moment ago, newest first. */
   readonly "system-presence": { readonly params: SystemPresenceParams; readonly result: SystemPresenceResult };
+  /** The agents that take tasks, with their load. */
+  readonly "tasks.agents": { readonly params: TasksAgentsParams; readonly result: TasksAgentsResult };
+  /** Ends a task and those below it; its worker is told to stop. */
+  readonly "tasks.cancel": { readonly params: TasksCancelParams; readonly result: TasksCancelResult };
+  /** The history of one task. */
+  readonly "tasks.events": { readonly params: TasksEventsParams; readonly result: TasksEventsResult };
+  /** One task with its input and output. */
+  readonly "tasks.get": { readonly params: TasksGetParams; readonly result: TasksGetResult };
+  /** Tasks in pages, the newest first. */
+  readonly "tasks.list": { readonly params: TasksListParams; readonly result: TasksListResult };
+  /** Does an ended task once more, as a new task. */
+  readonly "tasks.retry": { readonly params: TasksRetryParams; readonly result: TasksRetryResult };
+  /** The skills that agents may use. */
+  readonly "tasks.skills": { readonly params: TasksSkillsParams; readonly result: TasksSkillsResult };
+  /** How the task engine is doing. */
+  readonly "tasks.status": { readonly params: TasksStatusParams; readonly result: TasksStatusResult };
+  /** Stores a task and returns it; it runs when it is its turn. */
+  readonly "tasks.submit": { readonly params: TasksSubmitParams; readonly result: TasksSubmitResult };
+  /** Ends a watch of this connection. */
+  readonly "tasks.unwatch": { readonly params: TasksUnwatchParams; readonly result: TasksUnwatchResult };
+  /** Tells what happens to tasks, from any place in their history on. */
+  readonly "tasks.watch": { readonly params: TasksWatchParams; readonly result: TasksWatchResult };
   /** Tokens and costs by day. */
   readonly "usage.cost": { readonly params: UsageCostParams; readonly result: UsageCostResult };
   /** What is left of the allowances of providers. */
@@ -257,6 +280,17 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "status": { params: StatusParams, result: StatusSummary, role: "operator", scope: "operator.read", idempotent: false },
   "system-event": { params: SystemEventParams, result: OkResult, role: "operator", scope: "operator.admin", idempotent: false },
   "system-presence": { params: SystemPresenceParams, result: SystemPresenceResult, role: "operator", scope: "operator.read", idempotent: false },
+  "tasks.agents": { params: TasksAgentsParams, result: TasksAgentsResult, role: "operator", scope: "operator.read", idempotent: false },
+  "tasks.cancel": { params: TasksCancelParams, result: TasksCancelResult, role: "operator", scope: "operator.write", idempotent: false },
+  "tasks.events": { params: TasksEventsParams, result: TasksEventsResult, role: "operator", scope: "operator.read", idempotent: false },
+  "tasks.get": { params: TasksGetParams, result: TasksGetResult, role: "operator", scope: "operator.read", idempotent: false },
+  "tasks.list": { params: TasksListParams, result: TasksListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "tasks.retry": { params: TasksRetryParams, result: TasksRetryResult, role: "operator", scope: "operator.write", idempotent: true },
+  "tasks.skills": { params: TasksSkillsParams, result: TasksSkillsResult, role: "operator", scope: "operator.read", idempotent: false },
+  "tasks.status": { params: TasksStatusParams, result: TasksStatusResult, role: "operator", scope: "operator.read", idempotent: false },
+  "tasks.submit": { params: TasksSubmitParams, result: TasksSubmitResult, role: "operator", scope: "operator.write", idempotent: true },
+  "tasks.unwatch": { params: TasksUnwatchParams, result: TasksUnwatchResult, role: "operator", scope: "operator.read", idempotent: false },
+  "tasks.watch": { params: TasksWatchParams, result: TasksWatchResult, role: "operator", scope: "operator.read", idempotent: false },
   "usage.cost": { params: UsageCostParams, result: UsageCostResult, role: "operator", scope: "operator.read", idempotent: false },
   "usage.status": { params: UsageStatusParams, result: UsageStatusResult, role: "operator", scope: "operator.read", idempotent: false },
 };
@@ -289,6 +323,8 @@ export interface Events {
   readonly "sessions.message": SessionsMessageEvent;
   /** The gateway is about to stop. */
   readonly "shutdown": ShutdownEvent;
+  /** Something happened to a task. Only connections that watch get it, without seq. */
+  readonly "task": TaskWatchEvent;
   /** A sign of life at a fixed interval. */
   readonly "tick": TickEvent;
 }
@@ -311,6 +347,7 @@ export const events: { readonly [E in EventName]: Codec<Events[E]> } = {
   "sessions.changed": SessionsChangedEvent,
   "sessions.message": SessionsMessageEvent,
   "shutdown": ShutdownEvent,
+  "task": TaskWatchEvent,
   "tick": TickEvent,
 };
 

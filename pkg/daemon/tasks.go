@@ -1,0 +1,35 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/coderclaw/gateway/pkg/service/tasks"
+	"github.com/coderclaw/gateway/pkg/transport"
+	"github.com/coderclaw/gateway/pkg/transport/local"
+)
+
+// newTasks makes the tasks service over the engine of this process. model is what
+// agents without a model of their own answer with.
+func (d *Daemon) newTasks(model string) (*tasks.Service, error) {
+	way, err := local.New(local.Config{
+		Tasks: d.tasks, Version: d.cfg.Version,
+		Agents: func(context.Context) (list []transport.AgentInfo, _ error) {
+			for _, a := range d.agents.List() {
+				list = append(list, transport.AgentInfo{ID: a.ID, Name: a.Name, Model: cmp.Or(a.Model, model)})
+			}
+			return list, nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	service, err := tasks.New(tasks.Config{
+		Transport: way, Engine: d.tasks, Sessions: d.sessions, Agents: d.agents, Emitter: d.gateway, Log: d.log, DefaultAgentID: defaultAgentID,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, way.Close, func() error { service.Close(); return nil })
+	return service, nil
+}
