@@ -322,8 +322,8 @@ type TasksSubmitParams struct {
 	// What happens when one of them does not complete. Absent: fail.
 	OnDependencyFailure wire.Opt[TaskOnFailure] `json:"onDependencyFailure,omitzero"`
 
-	// Task that it is a part of. It must exist; at most 16 parents stand above a
-	// task.
+	// Task that it is a part of, by its id or runId. It must exist; at most 16
+	// parents stand above a task.
 	ParentTaskID wire.Opt[string] `json:"parentTaskId,omitzero" jsonschema:"minLength=1"`
 
 	// Higher goes first; 0 is usual.
@@ -436,7 +436,7 @@ type TasksCancelParams struct {
 	// Why, for people.
 	Reason wire.Opt[string] `json:"reason,omitzero" jsonschema:"minLength=1,maxLength=500"`
 
-	// Id of the task.
+	// Id of the task, or the runId of a run.
 	TaskID string `json:"taskId" jsonschema:"minLength=1"`
 }
 

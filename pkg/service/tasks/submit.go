@@ -17,7 +17,7 @@ import (
 // TasksSubmit stores a task. A task without a session gets one of its own,
 // agent:<agent>:task:<id>.
 func (s *Service) TasksSubmit(ctx context.Context, peer *wire.Peer, params protocol.TasksSubmitParams) (protocol.TasksSubmitResult, error) {
-	q, err := s.request(params)
+	q, err := s.request(ctx, params)
 	if err != nil {
 		return protocol.TasksSubmitResult{}, err
 	}
@@ -64,11 +64,10 @@ func (s *Service) submit(ctx context.Context, peer *wire.Peer, q task.Request, k
 }
 
 // request checks what the schema cannot, and finds the session.
-func (s *Service) request(params protocol.TasksSubmitParams) (task.Request, error) {
+func (s *Service) request(ctx context.Context, params protocol.TasksSubmitParams) (task.Request, error) {
 	q := task.Request{
 		Description: params.Description, Input: params.Input, Model: params.Model.Or(""), Thinking: params.Thinking.Or(""),
-		Concurrent: params.Concurrent.Or(false), ParentTaskID: params.ParentTaskID.Or(""), Detach: params.Detach.Or(false),
-		DependsOn: params.DependsOn, OnFailure: task.OnFailure(params.OnDependencyFailure.Or("")),
+		Concurrent: params.Concurrent.Or(false), Detach: params.Detach.Or(false), OnFailure: task.OnFailure(params.OnDependencyFailure.Or("")),
 		Timeout: time.Duration(params.TimeoutMs.Or(0)) * time.Millisecond, Priority: int(params.Priority.Or(0)),
 		MaxAttempts: int(params.MaxAttempts.Or(0)), Repo: params.Repo.Or(""), Capabilities: params.Capabilities,
 		Metadata: []byte(params.Metadata),
@@ -77,6 +76,20 @@ func (s *Service) request(params protocol.TasksSubmitParams) (task.Request, erro
 		return q, detailed(protocol.DetailInvalidParams, "input is blank; say what the agent is to do")
 	}
 	var err error
+	if parent, ok := params.ParentTaskID.Get(); ok {
+		t, err := s.resolve(ctx, parent)
+		if err != nil {
+			return q, refusal(err)
+		}
+		q.ParentTaskID = t.ID
+	}
+	for _, id := range params.DependsOn {
+		t, err := s.resolve(ctx, id)
+		if err != nil {
+			return q, refusal(err)
+		}
+		q.DependsOn = append(q.DependsOn, t.ID)
+	}
 	if q.NotBefore, err = moment("notBefore", params.NotBefore); err != nil {
 		return q, err
 	}

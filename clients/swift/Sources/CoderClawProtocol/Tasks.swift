@@ -814,7 +814,7 @@ public struct TasksSubmitParams: Codable, Sendable, Hashable {
     /// its own.
     public var sessionId: String?
 
-    /// Task that it is a part of. It must exist; at most 16 parents stand above a task.
+    /// Task that it is a part of, by its id or runId. It must exist; at most 16 parents stand above a task.
     public var parentTaskId: String?
 
     /// Whether a cancellation of its parent passes it by.
@@ -1121,7 +1121,7 @@ public struct TasksEventsResult: Codable, Sendable, Hashable {
 
 /// Which task to end. The tasks below it end with it, unless they are detached.
 public struct TasksCancelParams: Codable, Sendable, Hashable {
-    /// Id of the task.
+    /// Id of the task, or the runId of a run.
     public var taskId: String
 
     /// Why, for people.

@@ -279,7 +279,10 @@ export interface TasksSubmitParams {
    * own. (≥ 1 characters)
    */
   readonly sessionId?: string;
-  /** Task that it is a part of. It must exist; at most 16 parents stand above a task. (≥ 1 characters) */
+  /**
+   * Task that it is a part of, by its id or runId. It must exist; at most 16 parents stand above a task.
+   * (≥ 1 characters)
+   */
   readonly parentTaskId?: string;
   /** Whether a cancellation of its parent passes it by. */
   readonly detach?: boolean;
@@ -447,7 +450,7 @@ export const TasksEventsResult: Codec<TasksEventsResult> = object<TasksEventsRes
 
 /** Which task to end. The tasks below it end with it, unless they are detached. */
 export interface TasksCancelParams {
-  /** Id of the task. (≥ 1 characters) */
+  /** Id of the task, or the runId of a run. (≥ 1 characters) */
   readonly taskId: string;
   /** Why, for people. (1 to 500 characters) */
   readonly reason?: string;
