@@ -112,8 +112,8 @@ func TestAPausedReader(t *testing.T) {
 	h.start()
 	healthy := h.visit("healthy")
 	gate := &gate{open: make(chan struct{})}
-	t.Cleanup(gate.release) // a failed test must not leave its reader waiting
 	paused := h.visit("paused", func(o *client.Options) { o.HTTPClient = gate.httpClient() })
+	t.Cleanup(gate.release) // before it is closed: a failed test must not leave its reader waiting
 	gate.paused.Store(true)
 	for i := range 12 { // each run tells its 512 KiB four times: 24 MiB in all, more than the kernel holds
 		end := healthy.terminal(healthy.say("main", "again", fmt.Sprint("k", i)))
