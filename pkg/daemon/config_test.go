@@ -306,7 +306,7 @@ func TestConfigThatCrashesIsRolledBack(t *testing.T) {
 	h.stop()
 
 	// A graceful end is no crash.
-	after, err = settings.Read(settings.Source{Path: h.file()})
+	_, err = settings.Read(settings.Source{Path: h.file()})
 	require.NoError(t, err)
 	h.serve()
 	v = h.visit("w")

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,10 +13,6 @@ import (
 	"github.com/coderclaw/gateway/pkg/client"
 	"github.com/coderclaw/gateway/pkg/settings"
 )
-
-// rotatedTimeout bounds the wait for a new secret; it takes less than a second on an
-// idle machine.
-const rotatedTimeout = 20 * time.Second
 
 // tokenHouse is a house whose secret is in its token file.
 func tokenHouse(t *testing.T) *house {
