@@ -210,7 +210,7 @@ func TestServeRun(t *testing.T) {
 		cases = append(cases, c.Case())
 	}
 	var ended []string
-	s := NewServer(ServerConfig{Cases: cases, Ended: func(o Outcome) { ended = append(ended, o.Name) }, Linger: time.Millisecond})
+	s := NewServer(ServerConfig{Cases: cases, Ended: func(o Outcome) { ended = append(ended, o.Name) }, Linger: 10 * time.Second})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	done := make(chan error, 1)
