@@ -166,6 +166,7 @@ func TestPause(t *testing.T) {
 		require.NoError(t, conn.send(t.Context(), nil, []byte(`{"type":"req","id":"c","method":"connect","params":{"minProtocol":3,"maxProtocol":3,"client":{"id":"test","version":"1","platform":"x","mode":"test"}}}`)))
 		_, _, err = conn.response(t.Context(), json.RawMessage(`"c"`), 0)
 		require.NoError(t, err)
+		synctest.Wait() // the reader waits for its next message
 		conn.pause()
 		health("1") // the reader takes this answer and then waits
 		_, _, err = conn.response(t.Context(), json.RawMessage(`"1"`), 0)
