@@ -42,9 +42,6 @@ done
 # them in the long form, one of each of the gravest entries in the short one.
 SOAK="${SOAK:-long}" go test -count 1 -timeout 60m -v -run 'DefencesAreNeeded|Harmless' ./pkg/internal/defences | grep -vE '^=== '
 
-# Those of the configuration, in the long form.
-[ "${SOAK:-long}" = short ] || go test -count 1 -timeout 20m -run 'TestDefences$' ./pkg/settings -args -defences
-
 # The kill -9 rounds of the store and the contracts that race, again and again.
 go test -race -count "$rounds" -run 'Kill|Contract|Terminal|Concurrent' ./pkg/store ./pkg/session ./pkg/turn ./pkg/transport/... ./pkg/agent/...
 
