@@ -67,7 +67,7 @@ const (
 	readPauseBytes    = 1 << 20  // queued output at which reading pauses
 	writeChunkBytes   = 256 << 10
 	writeChunkFrames  = 64
-	// A peer that always has more input ready rests for fairPause after fairFrames
+	// A peer that always has more input ready rests for fairPause for every fairFrames
 	// frames, of which fairBytes count as one (see transport.rest).
 	fairFrames = 32
 	fairBytes  = 8 << 10

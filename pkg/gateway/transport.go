@@ -76,14 +76,16 @@ func (t *transport) Read(p []byte) (int, error) {
 
 // rest lets others have the processor when the peer sends faster than it is served. To
 // yield is not enough: while there is always something to run, the Go scheduler looks
-// for input of other connections every 10 ms only. A peer that waits for its answers,
-// also for some at a time, is never ahead.
+// for input of other connections every 10 ms only. The rest is as long as the frames
+// are many, because one read holds hundreds of the smallest. A peer that waits for its
+// answers, also for some at a time, is never ahead.
 func (t *transport) rest() {
-	if t.ahead < fairFrames {
+	pauses := t.ahead / fairFrames
+	if pauses == 0 {
 		return
 	}
-	t.ahead = 0
-	time.Sleep(fairPause)
+	t.ahead %= fairFrames
+	time.Sleep(time.Duration(pauses) * fairPause)
 }
 
 // receive reads what was read before, then the socket.
