@@ -50,27 +50,45 @@ func TestRemotePage(t *testing.T) {
 	require.Contains(t, string(page), "cannot tell a tunnel from its own machine")
 }
 
+// TestPages holds every page to the program: the commands in its blocks exist, with
+// their flags.
+func TestPages(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.md"))
+	require.NoError(t, err)
+	for _, path := range append(pages, filepath.Join("..", "..", "README.md")) {
+		page, err := os.ReadFile(path)
+		require.NoError(t, err)
+		commands := 0
+		for _, block := range regexp.MustCompile("(?ms)^```(?:sh)?\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
+			for line := range strings.Lines(block[1]) {
+				line, _, _ = strings.Cut(strings.TrimPrefix(line, "$ "), " #")
+				if words := strings.Fields(strings.TrimPrefix(line, "bin/")); len(words) > 1 && words[0] == "coderclaw" {
+					commands++
+					requireCommand(t, words[1:])
+				}
+			}
+		}
+		require.NotZero(t, commands, path)
+	}
+}
+
+var commandName = regexp.MustCompile(`^[a-z][a-z-]*$`)
+
 // requireCommand looks words up in the help of the command that they name.
 func requireCommand(t *testing.T, words []string) {
 	t.Helper()
-	var names, flags []string
-	for i := 0; i < len(words); i++ {
-		switch w := words[i]; {
-		case w == "--url", w == "--token", w == "--tls-fingerprint":
-			flags = append(flags, w)
-			i++ // its value
-		case strings.HasPrefix(w, "--"):
-			flags = append(flags, w)
-		case strings.ToUpper(w) != w:
-			names = append(names, w)
-		}
+	n := slices.IndexFunc(words, func(w string) bool { return !commandName.MatchString(w) })
+	if n < 0 {
+		n = len(words)
 	}
 	var out, errs bytes.Buffer
 	app := New(Config{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }})
-	code := app.Run(context.Background(), slices.Concat([]string{"coderclaw"}, names, []string{"--help"}))
+	code := app.Run(context.Background(), slices.Concat([]string{"coderclaw"}, words[:n], []string{"--help"}))
 	require.Equal(t, exitOK, code, "%v: %s", words, errs.String())
-	require.Contains(t, out.String(), "coderclaw "+strings.Join(names, " "), "%v", words)
-	for _, flag := range flags {
-		require.Contains(t, out.String(), flag+" ", "%v", words)
+	require.Contains(t, out.String(), "coderclaw "+strings.Join(words[:n], " "), "%v", words)
+	for _, w := range words[n:] {
+		if strings.HasPrefix(w, "--") {
+			require.Contains(t, out.String(), w+" ", "%v", words)
+		}
 	}
 }
