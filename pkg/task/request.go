@@ -91,14 +91,15 @@ func CheckProgress(percent float64) (int, error) {
 	return int(percent), nil
 }
 
-// Again returns the request that does an ended task once more: with its stored input,
-// under a new id, without its key, its parent's and its dependencies' history kept as
-// they are. Deadline and NotBefore of the past are left out.
+// Again returns the request that does an ended task once more, with all that it was
+// asked: input and payload (images, additions to the system prompt) as Get returns
+// them. It has no key, no parent and no dependencies, since those have had their end,
+// and neither Deadline nor NotBefore, which are past.
 func Again(t Task) Request {
 	return Request{
 		Description: t.Description, Input: t.Input, AgentID: t.AgentID, Model: t.Model, Thinking: t.Thinking,
 		SessionID: t.SessionID, Concurrent: t.Concurrent, Timeout: time.Duration(t.TimeoutMs) * time.Millisecond,
 		Priority: t.Priority, MaxAttempts: t.MaxAttempts, RequestedBy: t.RequestedBy, RetryOf: t.ID, Repo: t.Repo,
-		Capabilities: t.Capabilities, Metadata: t.Metadata,
+		Capabilities: t.Capabilities, Metadata: t.Metadata, Payload: t.Payload,
 	}
 }

@@ -106,7 +106,8 @@ type Task struct {
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 	// Payload is what the worker needs beside the input, and Result what it tells
 	// beside the output. Both are opaque to the engine and never leave the gateway.
-	// Payload is dropped when the task ends, and left out by List.
+	// Both are left out by List, and kept for as long as the task is, so that it can be
+	// done once more (Again).
 	Payload []byte          `json:"payload,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`
 

@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/task"
@@ -110,6 +111,10 @@ func (e *Engine) leased(id string) bool {
 	return en != nil && (en.lease != nil || en.claiming)
 }
 
+// atOnce is the past for every clock: what was resumed must not wait for one that was
+// set back.
+var atOnce = time.Unix(0, 0).UTC()
+
 // Resume implements task.Engine.
 func (e *Engine) Resume(ctx context.Context, id, actor string) (t task.Task, err error) {
 	err = e.update(ctx, func(c *change) error {
@@ -120,11 +125,10 @@ func (e *Engine) Resume(ctx context.Context, id, actor string) (t task.Task, err
 		if rec.Status != task.Waiting {
 			return rec.Status.Move(id, task.Running)
 		}
-		now := c.now
 		if rec.Wait != nil {
-			rec.Wait = &task.Condition{Until: now}
+			rec.Wait = &task.Condition{Until: atOnce}
 		}
-		rec.NotBefore = now
+		rec.NotBefore, rec.RetryDelayMs = time.Time{}, 0
 		t = rec.Task
 		return c.tell(rec, task.Event{Event: task.EventRetryScheduled, Message: "resumed", Actor: actor})
 	})

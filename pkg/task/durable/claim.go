@@ -197,7 +197,7 @@ func (c *change) begin(rec *record) error {
 	if rec.Wait == nil {
 		rec.Attempt++
 	}
-	rec.Wait, rec.NotBefore = nil, time.Time{}
+	rec.Wait, rec.NotBefore, rec.RetryDelayMs = nil, time.Time{}, 0
 	if rec.Status == task.Running {
 		return c.tell(rec, task.Event{Event: task.EventClaimed, Message: fmt.Sprintf("attempt %d", rec.Attempt), Actor: rec.Worker})
 	}

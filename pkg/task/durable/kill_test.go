@@ -338,11 +338,13 @@ func checkRound(t *testing.T, dir string) {
 // defences are what the kill rounds and the contract must miss when it is gone.
 var defences = []struct{ name, file, with, without, test, says string }{
 	{"the fencing token", "lease.go", "case !rec.Leased || rec.Epoch != epoch:", "case false:", "TestKillNine", "completed by a worker whose lease was lost"},
+	{"the fencing token, among calls at the same time", "lease.go", "case !rec.Leased || rec.Epoch != epoch:", "case false:", "TestContract/TestLinearizable", "a history that no order of the calls explains"},
 	{"the end is the end", "lease.go", "case rec.Status.Terminal():\n\t\treturn fmt.Errorf(\"task %s is %s: %w\", rec.ID, rec.Status, task.ErrTerminal)\n\tcase !rec.Leased || rec.Epoch != epoch:", "case false:", "TestContract", "TestCancelledNeverBecomesFailed"},
 	{"keys belong to their principal", "record.go", `string(k.Namespace) + "\x00" + k.Principal`, "string(k.Namespace)", "TestContract", "TestSubmitIsIdempotent"},
 	{"leases of an earlier life are void", "cancel.go", "case rec.Leased && e.leased(id):", "case rec.Leased:", "TestContract", "TestWithdraw"},
 	{"dependents fail", "write.go", "if err != nil || status == task.Completed {\n\t\treturn err\n\t}\n\treturn c.endDependents(rec)", "return err", "TestContract", "TestDependentsOfAFailedTaskDoNotRun"},
 	{"children are cancelled", "cancel.go", "if child.Detach {", "if child.Detach || true {", "TestContract", "TestCancelReachesTheChildren"},
+	{"a retry waits for its delay", "schedule.go", "rec.RetryDelayMs > 0 &&", "false &&", "TestStampsOfAnotherClock", "a retry waits for its delay, and not for an hour"},
 	{"also in the transaction", "submit.go", "if err := all(c.tx, also); err != nil {\n\t\t\treturn err\n\t\t}\n\t\tt = rec.Task", "_ = all(c.tx, also)\n\t\tt = rec.Task", "TestContract", "TestAlsoIsOneUnit"},
 }
 

@@ -265,7 +265,7 @@ func (l *lease) Fail(ctx context.Context, f task.Failure, delay time.Duration, o
 		if delay <= 0 {
 			delay = min(l.e.backoff<<min(rec.Attempt-1, 16), backoffMax)
 		}
-		rec.Leased, rec.Error, rec.NotBefore = false, &f, c.now.Add(delay)
+		rec.Leased, rec.Error, rec.NotBefore, rec.RetryDelayMs = false, &f, c.now.Add(delay), delay.Milliseconds()
 		data, _ := json.Marshal(map[string]any{"code": f.Code, "delayMs": delay.Milliseconds()})
 		if err := c.tell(rec, task.Event{Event: task.EventRetryScheduled, Message: f.Message, Data: data, Actor: l.worker}); err != nil {
 			return err

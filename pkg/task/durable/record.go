@@ -36,6 +36,11 @@ type record struct {
 	Place uint64 `json:"place,omitempty"`
 	// LastHash is the hash of the latest event.
 	LastHash string `json:"lastHash"`
+	// RetryDelayMs is how long the next attempt was to wait when NotBefore was written:
+	// it never waits longer, wherever the clock stands by then. 0 is no such bound.
+	RetryDelayMs int64 `json:"retryDelayMs,omitempty"`
+	// PayloadBytes is the size of the payload.
+	PayloadBytes int64 `json:"payloadBytes,omitempty"`
 	// ProgressAttempt is the attempt that Progress is of.
 	ProgressAttempt int `json:"progressAttempt,omitempty"`
 	// EndSeq is the place among the ended tasks, Cost what keeping it costs.

@@ -71,7 +71,7 @@ func TestStampsOfAnotherClock(t *testing.T) {
 	for name, shift := range map[string][2]time.Duration{"ahead": {time.Hour, 0}, "behind": {0, time.Hour}} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			var leased, queued, done task.Task
+			var leased, queued, done, failed, resumed task.Task
 			life := func(sleep time.Duration, fn func(e *Engine)) {
 				synctest.Test(t, func(t *testing.T) { // each bubble's clock begins at the same moment
 					time.Sleep(sleep)
@@ -98,9 +98,32 @@ func TestStampsOfAnotherClock(t *testing.T) {
 				leased = submit(task.Request{})
 				_, err = e.Claim(ctx, task.ClaimOpts{})
 				require.NoError(t, err)
+				failed, resumed = submit(task.Request{}), submit(task.Request{})
+				for _, delay := range []time.Duration{time.Minute, time.Hour} {
+					l, err = e.Claim(ctx, task.ClaimOpts{})
+					require.NoError(t, err)
+					retried, err := l.Fail(ctx, task.Failure{Code: "flaky", Retryable: true}, delay, task.Output{})
+					require.NoError(t, err)
+					require.True(t, retried)
+				}
+				_, err = e.Resume(ctx, resumed.ID, "me")
+				require.NoError(t, err)
 				queued = submit(task.Request{})
 			})
 			life(shift[1], func(e *Engine) {
+				l, err := e.Claim(ctx, task.ClaimOpts{TaskID: resumed.ID, Wait: time.Second})
+				require.NoError(t, err, "what was resumed waits for no clock")
+				require.NoError(t, l.Complete(ctx, task.Output{}))
+				if name == "ahead" { // of a clock behind the stamps, the delay says how long at most
+					time.Sleep(50 * time.Second)
+					_, err = e.Claim(ctx, task.ClaimOpts{TaskID: failed.ID, Wait: time.Second})
+					require.ErrorIs(t, err, task.ErrNone)
+					time.Sleep(10 * time.Second)
+				}
+				l, err = e.Claim(ctx, task.ClaimOpts{TaskID: failed.ID, Wait: time.Second})
+				require.NoError(t, err, "a retry waits for its delay, and not for an hour")
+				require.Equal(t, 2, l.Task().Attempt)
+				require.NoError(t, l.Complete(ctx, task.Output{}))
 				time.Sleep(2 * time.Minute)
 				began := time.Now()
 				for _, want := range []task.Task{leased, queued} {

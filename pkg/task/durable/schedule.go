@@ -99,7 +99,11 @@ func (e *Engine) setLocked(rec *record) {
 		}
 		e.waitedFor[id][en.id] = en
 	}
-	if en.notBefore = monotonic(now, notBefore); !en.notBefore.IsZero() {
+	en.notBefore = monotonic(now, notBefore)
+	if latest := now.Add(time.Duration(rec.RetryDelayMs) * time.Millisecond); rec.RetryDelayMs > 0 && en.notBefore.After(latest) {
+		en.notBefore = latest // the clock was set back since
+	}
+	if !en.notBefore.IsZero() {
 		e.setTimerLocked(en.notBefore, en.id)
 	}
 	e.refreshLocked(en)

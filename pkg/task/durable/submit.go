@@ -117,7 +117,7 @@ func (c *change) create(q *task.Request) (*record, error) {
 		NotBefore: utc(q.NotBefore), Deadline: utc(q.Deadline), TimeoutMs: q.Timeout.Milliseconds(), Priority: q.Priority,
 		MaxAttempts: q.MaxAttempts, Key: q.Key, ParamsHash: slices.Clone(q.ParamsHash), RequestedBy: q.RequestedBy,
 		RetryOf: q.RetryOf, Repo: q.Repo, Capabilities: slices.Clone(q.Capabilities), Metadata: slices.Clone(q.Metadata),
-	}}
+	}, PayloadBytes: int64(len(q.Payload))}
 	if rec.MaxAttempts == 0 {
 		rec.MaxAttempts = task.AttemptsDefault
 	}

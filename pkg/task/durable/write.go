@@ -199,15 +199,12 @@ func (c *change) end(rec *record, status task.Status, f *task.Failure, out task.
 		rec.Progress = &full
 	}
 	rec.Leased, rec.Wait, rec.NotBefore, rec.CompletedAt, rec.Checkpoint = false, nil, time.Time{}, c.now, nil
-	if err := dropBody(c.tx, rec.ID, payloadBody); err != nil {
-		return err
-	}
 	seq, err := endedTasks.NextSequence(c.tx)
 	if err != nil {
 		return err
 	}
 	rec.EndSeq = seq
-	rec.Cost += recordOverheadBytes + rec.InputBytes + rec.OutputBytes + int64(len(rec.Metadata)+len(rec.Result)+len(rec.Description))
+	rec.Cost += recordOverheadBytes + rec.InputBytes + rec.OutputBytes + rec.PayloadBytes + int64(len(rec.Metadata)+len(rec.Result)+len(rec.Description))
 	if err := c.move(rec, status, task.Event{Message: message, Actor: actor}); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func lifeOfATask(k *kit) {
 	require.Equal(k, 100, *got.Progress)
 	require.False(k, got.StartedAt.IsZero())
 	require.False(k, got.CompletedAt.IsZero())
-	require.Empty(k, got.Payload)
+	require.Equal(k, []byte{1, 2}, got.Payload, "an ended task can be done again as it was asked")
 	require.Equal(k, []string{"created pending", "claimed planning", "status_changed running", "progress_updated", "output_added", "status_changed completed"}, k.steps(made.ID))
 	for _, e := range k.history(made.ID) {
 		require.NotEmpty(k, e.Actor)
@@ -72,7 +72,7 @@ func inputSurvivesRestart(k *kit) {
 	require.NoError(k, l.Complete(k.ctx, task.Output{}))
 	again, _, err := k.Submit(k.ctx, task.Again(k.get(t.ID)))
 	require.NoError(k, err)
-	require.Equal(k, []string{"the whole question", t.ID}, []string{again.Input, again.RetryOf})
+	require.Equal(k, []string{"the whole question", "p", t.ID}, []string{again.Input, string(again.Payload), again.RetryOf})
 }
 
 // Every pair of states: what the table does not allow cannot be reached by any method.

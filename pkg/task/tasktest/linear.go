@@ -16,9 +16,10 @@ import (
 
 // call is one call about a task, and answer what came of it.
 type call struct {
-	id    string
-	what  string // claim, complete, cancel, get
-	epoch uint64 // of complete
+	id       string
+	what     string // claim, complete, cancel, get
+	epoch    uint64 // of complete
+	deadline bool   // the task has one
 }
 
 type answer struct {
@@ -36,7 +37,8 @@ type belief struct {
 }
 
 // model is a task as every caller may see it. A lease may run out at any time; that it
-// has is known when its holder is told so, or when somebody else gets a later one.
+// has is known when its holder is told so, or when somebody else gets a later one. So
+// may the time of a task with a deadline, which is known when somebody finds it failed.
 var model = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
 		byTask := map[string][]porcupine.Operation{}
@@ -53,6 +55,10 @@ var model = porcupine.Model{
 	Init: func() any { return belief{status: task.Running} },
 	Step: func(state, input, output any) (bool, any) {
 		b, in, out := state.(belief), input.(call), output.(answer)
+		found := errors.Is(out.err, task.ErrTerminal) || in.what == "cancel" && !out.ended || in.what == "get" && out.status == task.Failed
+		if found && in.deadline && !b.status.Terminal() {
+			b.status, b.leased = task.Failed, false
+		}
 		terminal := b.status.Terminal()
 		switch in.what {
 		case "get":
@@ -90,14 +96,18 @@ var model = porcupine.Model{
 }
 
 // linearizable lets many callers claim, complete, cancel and read the same tasks while
-// leases run out, and asks whether each task's history could have happened one call
+// leases and deadlines run out, and asks whether each task's history could have happened one call
 // after the other.
 func linearizable(k *kit) {
 	k.with(Options{LeaseTTL: 5 * time.Millisecond})
 	const tasks, workers = 12, 6
 	var made []task.Task
-	for range tasks {
-		made = append(made, k.submit(func(q *task.Request) { q.MaxAttempts = task.AttemptsMax }))
+	for i := range tasks {
+		made = append(made, k.submit(func(q *task.Request) {
+			if q.MaxAttempts = task.AttemptsMax; i%3 == 0 {
+				q.Deadline = time.Now().Add(time.Duration(5+10*i) * time.Millisecond)
+			}
+		}))
 	}
 	var clock atomic.Int64
 	var mu sync.Mutex
@@ -115,7 +125,8 @@ func linearizable(k *kit) {
 	for w := range workers {
 		wg.Go(func() {
 			for i := range 4 * tasks {
-				id := made[(i*5+w)%tasks].ID
+				about := made[(i*5+w)%tasks]
+				id, deadline := about.ID, !about.Deadline.IsZero()
 				var l task.Lease
 				claimed := true
 				ctx, cancel := context.WithTimeout(k.ctx, 20*time.Millisecond)
@@ -133,7 +144,7 @@ func linearizable(k *kit) {
 				}
 				if claimed {
 					mu.Lock()
-					history = append(history, porcupine.Operation{ClientId: w, Input: call{id: id, what: "claim"}, Output: out, Call: at, Return: clock.Add(1)})
+					history = append(history, porcupine.Operation{ClientId: w, Input: call{id: id, what: "claim", deadline: deadline}, Output: out, Call: at, Return: clock.Add(1)})
 					mu.Unlock()
 				}
 				if l != nil {
@@ -141,19 +152,19 @@ func linearizable(k *kit) {
 						<-l.Done() // hang until the lease is lost, then go on all the same
 					}
 					if (i+w)%4 != 1 {
-						record(w, call{id: id, what: "complete", epoch: l.Epoch()}, func() answer {
+						record(w, call{id: id, what: "complete", epoch: l.Epoch(), deadline: deadline}, func() answer {
 							return answer{err: known(k, l.Complete(k.ctx, task.Output{Text: fmt.Sprint(w)}))}
 						})
 					}
 				}
 				if (i+3*w)%23 == 0 {
-					record(w, call{id: id, what: "cancel"}, func() answer {
+					record(w, call{id: id, what: "cancel", deadline: deadline}, func() answer {
 						res, err := k.Cancel(k.ctx, id, "", "")
 						require.NoError(k, err)
 						return answer{ended: res.Cancelled}
 					})
 				}
-				record(w, call{id: id, what: "get"}, func() answer {
+				record(w, call{id: id, what: "get", deadline: deadline}, func() answer {
 					t, err := k.Get(k.ctx, id)
 					require.NoError(k, err)
 					if !t.Status.Terminal() {
