@@ -153,11 +153,6 @@ func TestCrashedRunsBeginAgain(t *testing.T) {
 		require.Equal(t, "main", turns[i].AgentID)
 		require.Contains(t, turns[i].System, "Be brief.")
 		require.Equal(t, []agent.Message{{Role: "user", Text: "look", Images: []agent.Image{{MimeType: "image/png", Data: []byte("png")}}}}, turns[i].Messages)
-		for _, key := range []string{"1", "2", "3"} {
-			done, err := g.engine.ByRunID(t.Context(), key)
-			require.NoError(t, err)
-			require.Empty(t, done.Payload, "the images of an ended run are in its transcript alone")
-		}
 		stop()
 	})
 }

@@ -290,7 +290,7 @@ func (r *Runs) adoptOne(ctx context.Context, l task.Lease) bool {
 	run := newRun(r, req, key)
 	copy(run.paramsHash[:], t.ParamsHash)
 	run.taskID, run.parent, run.acceptedAt, run.adopted = t.ID, t.ParentTaskID, t.CreatedAt, true
-	run.inputBytes = t.InputBytes
+	run.inputBytes = t.InputBytes + int64(len(t.Payload))
 	if t.TimeoutMs > 0 {
 		run.life = min(time.Duration(t.TimeoutMs)*time.Millisecond, expiryMax)
 	}

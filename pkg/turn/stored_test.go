@@ -13,6 +13,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
+	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/agent/agenttest"
 	"github.com/coderclaw/gateway/pkg/task"
 )
@@ -241,6 +242,39 @@ func TestAdoptedTasksBeginAgain(t *testing.T) {
 		ended, err := g.engine.ByRunID(t.Context(), "begun")
 		require.NoError(t, err)
 		require.Equal(t, 2, ended.Attempt)
+	})
+}
+
+// A task that is done once more is asked as the first time: with the images and the
+// additions to the system prompt.
+func TestRetryAsksWithImagesAndSystemPrompt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		var turns []agent.Turn
+		g := openRig(t, dir, watching(&turns))
+		stop := g.live()
+		run := g.start(ask("k", "look", byAgent, func(q *Request) {
+			q.Images, q.System = []session.Image{{MimeType: "image/png", Data: []byte("png")}}, "Be brief."
+			q.Thinking, q.Model = "high", "big"
+		}))
+		require.Equal(t, StateFinal, g.finish(run).State)
+		stop()
+
+		g = openRig(t, dir, watching(&turns))
+		stop = g.live()
+		defer stop()
+		ended, err := g.engine.Get(t.Context(), run.TaskID())
+		require.NoError(t, err)
+		q := task.Again(ended)
+		q.Key, q.ParamsHash = task.Key{Principal: "device-1", Namespace: task.NamespaceTask, Key: "again"}, []byte("again")
+		_, _, err = g.engine.Submit(t.Context(), q)
+		require.NoError(t, err)
+		require.Equal(t, StateFinal, g.waited("again"))
+		require.Len(t, turns, 2)
+		require.Contains(t, turns[1].System, "Be brief.")
+		require.Equal(t, []string{turns[0].Thinking, turns[0].AgentID, turns[0].SessionKey}, []string{turns[1].Thinking, turns[1].AgentID, turns[1].SessionKey})
+		asked := turns[1].Messages[len(turns[1].Messages)-1]
+		require.Equal(t, agent.Message{Role: "user", Text: "look", Images: []agent.Image{{MimeType: "image/png", Data: []byte("png")}}}, asked)
 	})
 }
 

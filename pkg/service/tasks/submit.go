@@ -35,6 +35,13 @@ func (s *Service) TasksRetry(ctx context.Context, peer *wire.Peer, params protoc
 	if !ended.Status.Terminal() {
 		return protocol.TasksRetryResult{}, detailed(protocol.DetailTaskNotEnded, "the task is %s and has not ended", ended.Status)
 	}
+	if ended.AgentID != "" && s.Agents != nil && !s.Agents.Exists(ended.AgentID) {
+		return protocol.TasksRetryResult{}, unknownAgent(ended.AgentID)
+	}
+	if ended.Concurrent && ended.Key.Namespace != task.NamespaceTask {
+		// A slash command: the agent, who does what is submitted, does not know it.
+		return protocol.TasksRetryResult{}, detailed(protocol.DetailInvalidParams, "the task was the command %s of a chat; send it there again", ended.Description)
+	}
 	sum := sha256.Sum256(params.AppendJSON(nil))
 	t, replayed, err := s.submit(ctx, peer, task.Again(ended), params.IdempotencyKey, sum[:])
 	return protocol.TasksRetryResult{Task: public(t), Replayed: replayed}, err
@@ -114,9 +121,13 @@ func (s *Service) request(ctx context.Context, params protocol.TasksSubmitParams
 		q.SessionID, q.AgentID = key.Full, key.AgentID
 	}
 	if q.AgentID != "" && s.Agents != nil && !s.Agents.Exists(q.AgentID) {
-		return q, detailed(protocol.DetailInvalidParams, "unknown agent id %q; see agents.list", q.AgentID)
+		return q, unknownAgent(q.AgentID)
 	}
 	return q, nil
+}
+
+func unknownAgent(id string) error {
+	return detailed(protocol.DetailInvalidParams, "unknown agent id %q; see agents.list", id)
 }
 
 // moment reads a time of the params.

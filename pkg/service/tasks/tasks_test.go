@@ -259,6 +259,24 @@ func TestRetryIsANewTask(t *testing.T) {
 	require.Equal(t, again.Task.ID, same.Task.ID)
 }
 
+// What cannot be done once more is told, instead of being done otherwise: a slash
+// command of a chat, and the work of an agent that is gone.
+func TestRetryRefuses(t *testing.T) {
+	r := newRoom(t)
+	for name, q := range map[string]task.Request{
+		"the command /status of a chat": {Description: "/status", Concurrent: true, Key: task.Key{Principal: "device-1", Namespace: task.NamespaceChat, Key: "k"}, ParamsHash: []byte("h")},
+		`unknown agent id "gone"`:       {Description: "d", AgentID: "gone"},
+	} {
+		made, _, err := r.engine.Submit(t.Context(), q)
+		require.NoError(t, err)
+		_, err = r.engine.Cancel(t.Context(), made.ID, "", "")
+		require.NoError(t, err)
+		_, err = r.TasksRetry(t.Context(), peer, protocol.TasksRetryParams{TaskID: made.ID, IdempotencyKey: "again"})
+		require.Equal(t, protocol.DetailInvalidParams, code(t, err))
+		require.ErrorContains(t, err, name)
+	}
+}
+
 // A watch from cursor 0 in small pages, then live, tells each event once, in order.
 func TestWatchTellsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
