@@ -49,7 +49,8 @@ type Options struct {
 	// Pins say which certificate a wss:// gateway may show.
 	Pins Pins
 	// Token is the shared secret of a gateway in mode token. When it and Password
-	// are empty the device token that this gateway issued earlier is used.
+	// are empty the device token that this gateway issued earlier is used. A Client
+	// goes over to that token when the gateway's secret changes while it runs.
 	Token string
 	// Password is the shared secret of a gateway in mode password. It is sent, never
 	// signed.
@@ -80,6 +81,10 @@ type Options struct {
 	// OnDown is called by Run, on its own goroutine, when the connection is lost
 	// or could not be made, with the wait before the next try.
 	OnDown func(err error, retryIn time.Duration)
+
+	// issued is the device token of an earlier connection of this Client, for when
+	// the store has none of this gateway.
+	issued string
 
 	// HTTPClient replaces the client of the upgrade request; tests connect
 	// through memory with it. It must not follow redirects.

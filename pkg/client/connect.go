@@ -262,7 +262,9 @@ func (h *handshake) token() (string, error) {
 		return o.Token, nil
 	}
 	token, err := o.Tokens.Get(h.addr.Origin(), o.Role, h.addr.Loopback)
-	h.stored = token
+	if h.stored = token; token == "" {
+		token = o.issued
+	}
 	return token, err
 }
 

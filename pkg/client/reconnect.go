@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/coderclaw/gateway/gen/protocol"
 )
 
 // Waits between two tries to connect: doubled from the first to the last, each
@@ -41,15 +44,19 @@ func New(o Options) (*Client, error) {
 // ends or the gateway refuses for good (RefusedError.Final). It returns ctx's
 // error or the refusal and must be called once. When it returns, the connection
 // is closed and no callback runs any more.
+//
+// A shared secret that was right and is no longer is no refusal for good, if the
+// gateway has issued a device token to this device: Run goes on with that.
 func (c *Client) Run(ctx context.Context) error {
 	var last *Conn
+	o := &c.o
 	defer func() {
 		if last != nil {
 			_ = last.Close()
 		}
 	}()
 	for tries := 0; ; tries++ {
-		conn, err := dial(ctx, c.addr, &c.o, last)
+		conn, err := dial(ctx, c.addr, o, last)
 		if err == nil {
 			tries, last = 0, conn
 			c.set(conn, nil)
@@ -62,7 +69,9 @@ func (c *Client) Run(ctx context.Context) error {
 			}
 		}
 		var refused *RefusedError
-		if errors.As(err, &refused) && refused.Final() {
+		if next, ok := withoutSecret(o, last, err); ok {
+			o = next
+		} else if errors.As(err, &refused) && refused.Final() {
 			c.set(nil, err)
 			return err
 		}
@@ -79,6 +88,30 @@ func (c *Client) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// refusedSecret is what the refusal of a shared secret begins with, in the words of
+// every gateway of protocol 3 (spec 4).
+const refusedSecret = "unauthorized"
+
+// withoutSecret returns the options to go on with when err says that the shared
+// secret by which last was connected is no longer the gateway's: the device token that
+// came with the connection counts from now on.
+func withoutSecret(o *Options, last *Conn, err error) (*Options, bool) {
+	if last == nil || o.Identity == nil || o.Tokens == nil || o.Token == "" && o.Password == "" {
+		return nil, false
+	}
+	var closed *CloseError
+	var refused *RefusedError
+	changed := errors.As(err, &closed) && closed.Reason == protocol.CloseGatewaySecretChanged ||
+		errors.As(err, &refused) && strings.HasPrefix(refused.Err.Message, refusedSecret)
+	auth, ok := last.hello.Auth.Get()
+	if !changed || !ok || auth.DeviceToken == "" {
+		return nil, false
+	}
+	next := *o
+	next.Token, next.Password, next.issued = "", "", auth.DeviceToken
+	return &next, true
 }
 
 // backoff returns the wait after the given number of failures in a row.

@@ -168,3 +168,79 @@ func TestADeviceThatWaitsForApprovalKeepsTrying(t *testing.T) {
 		require.ErrorIs(t, <-ended, context.Canceled)
 	})
 }
+
+// A secret that changes while a client runs costs it a connection: it goes on with the
+// device token that came with the old one, whether the gateway says so in its close
+// frame or was away meanwhile, and whatever other programs of the device have done to
+// the store.
+func TestAChangedSecretLeavesTheDeviceToken(t *testing.T) {
+	for name, away := range map[string]bool{"told": false, "away": true} {
+		t.Run(name, func(t *testing.T) {
+			id, err := LoadIdentity(t.TempDir())
+			require.NoError(t, err)
+			tokens := OpenTokens(t.TempDir(), id.DeviceID)
+			synctest.Test(t, func(t *testing.T) {
+				var log notes
+				g := startGateway(t, func(c *fakeConn) {
+					switch {
+					case c.number == 1:
+						log.add("with " + c.hello(time.Hour, "issued").Auth.Token)
+						if !away {
+							c.close(protocol.CloseGatewaySecretChangedCode, protocol.CloseGatewaySecretChanged)
+						}
+					case c.number == 2 && away:
+						id, r := c.challenge()
+						log.add("refused " + r.Auth.Token)
+						c.refuse(id, `{"code":"INVALID_REQUEST","message":"unauthorized: gateway token mismatch (provide gateway auth token)"}`)
+					case c.number < 5:
+						r := c.hello(time.Hour, "issued")
+						verifyDevice(t, r)
+						log.add("with " + r.Auth.Token)
+						if c.number < 4 { // another program of the device has talked to another gateway
+							require.NoError(t, tokens.Put("ws://elsewhere:1", "operator", "other", nil))
+							c.close(1012, "service restart")
+						}
+					default:
+						id, _ := c.challenge()
+						c.refuse(id, `{"code":"INVALID_REQUEST","message":"unauthorized: device token mismatch (rotate/reissue device token)"}`)
+					}
+				})
+				o := g.options(t)
+				o.Token, o.Identity, o.Tokens = "first-secret", id, tokens
+				var client *Client
+				_, ended := runClient(t, o, &client)
+				var refused *RefusedError
+				require.ErrorAs(t, <-ended, &refused, "a revoked device token is the end")
+				want := []string{"with first-secret", "with issued", "with issued", "with issued"}
+				if away {
+					want = []string{"with first-secret", "refused first-secret", "with issued", "with issued"}
+				}
+				require.Equal(t, want, log.list)
+			})
+		})
+	}
+}
+
+// A secret that was wrong from the start is told, and a device token of earlier days
+// does not hide it.
+func TestAWrongSecretIsTold(t *testing.T) {
+	id, err := LoadIdentity(t.TempDir())
+	require.NoError(t, err)
+	tokens := OpenTokens(t.TempDir(), id.DeviceID)
+	synctest.Test(t, func(t *testing.T) {
+		g := startGateway(t, func(c *fakeConn) {
+			id, _ := c.challenge()
+			c.refuse(id, `{"code":"INVALID_REQUEST","message":"unauthorized: gateway token mismatch (provide gateway auth token)"}`)
+		})
+		o := g.options(t)
+		o.Token, o.Identity, o.Tokens = "wrong-secret", id, tokens
+		addr, err := ParseAddress(o.URL)
+		require.NoError(t, err)
+		require.NoError(t, tokens.Put(addr.Origin(), "operator", "issued", nil))
+		var client *Client
+		_, ended := runClient(t, o, &client)
+		var refused *RefusedError
+		require.ErrorAs(t, <-ended, &refused)
+		require.Equal(t, 1, g.connections())
+	})
+}
