@@ -107,7 +107,7 @@ func (a *App) keep(ctx context.Context, c *cli.Context, change func(*client.Opti
 			cancel(t.wrap(err))
 			return
 		}
-		a.out.note("connection lost: %s; next try in %s", describe(t.wrap(err)).Message, wait.Round(time.Second/10))
+		a.out.note("connection lost: %s; next try in %s", t.loss(err), wait.Round(time.Second/10))
 	}
 	gateway, err := client.New(o)
 	if err != nil {
@@ -123,6 +123,18 @@ func (a *App) keep(ctx context.Context, c *cli.Context, change func(*client.Opti
 	<-ran
 	return outcome(ctx, wished, err)
 }
+
+// loss words why a connection ended or does not come back. One that breaks off has no
+// words of its own.
+func (t target) loss(err error) string {
+	if closed, ok := err.(*client.CloseError); ok && closed.Code == closeAbnormal { //nolint:errorlint // a handshake wraps it
+		return "the gateway hung up without a word"
+	}
+	return describe(t.wrap(err)).Message
+}
+
+// closeAbnormal is the code of a connection that ended without a close frame.
+const closeAbnormal = 1006
 
 // untilInterrupt is keep for a command that Ctrl-C ends.
 func (a *App) untilInterrupt(c *cli.Context, change func(*client.Options), body func(ctx context.Context, gateway *client.Client) error) error {
