@@ -63,6 +63,10 @@ const (
 	ActionTokenRevoke  = "token.revoke"
 	ActionSecretChange = "secret.change"
 	ActionConfigWrite  = "config.write"
+	ActionAgentCreate  = "agent.create"
+	ActionAgentUpdate  = "agent.update"
+	ActionAgentDelete  = "agent.delete"
+	ActionAgentFile    = "agent.file"
 	ActionNodeRequest  = "node.pair.request"
 	ActionNodeApprove  = "node.pair.approve"
 	ActionNodeReject   = "node.pair.reject"
@@ -74,6 +78,7 @@ func Actions() []string {
 	return []string{
 		ActionConnect, ActionPairRequest, ActionPairApprove, ActionPairReject, ActionPairRemove, ActionDeviceRename,
 		ActionTokenRotate, ActionTokenRevoke, ActionSecretChange, ActionConfigWrite,
+		ActionAgentCreate, ActionAgentUpdate, ActionAgentDelete, ActionAgentFile,
 		ActionNodeRequest, ActionNodeApprove, ActionNodeReject, ActionNodeRename,
 	}
 }

@@ -125,7 +125,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	}
 	protocol.Mount(d.gateway,
 		agentService,
-		agentsService,
+		agents.Record(agentsService, d.audit, d.log),
 		auditService,
 		backup.New(d.keeper()),
 		chatService,
