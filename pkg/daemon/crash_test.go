@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,8 +21,11 @@ import (
 )
 
 // childDirEnv names the state directory of a gateway that this test binary is to be
-// instead of running tests.
-const childDirEnv = "DAEMON_TEST_CHILD"
+// instead of running tests, childPortEnv its port.
+const (
+	childDirEnv  = "DAEMON_TEST_CHILD"
+	childPortEnv = "DAEMON_TEST_CHILD_PORT"
+)
 
 // TestMain runs the process as a gateway that a test starts, and kills, when
 // childDirEnv is set.
@@ -42,8 +46,13 @@ func runChild(dir string) int {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	token, port := testToken, 0
-	err := Serve(ctx, Config{
+	token := testToken
+	port, err := strconv.Atoi(os.Getenv(childPortEnv))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		return 2
+	}
+	err = Serve(ctx, Config{
 		StateDir: dir, ConfigPath: filepath.Join(dir, "coderclaw.json"), Version: "test", Stdout: io.Discard,
 		Flags: settings.Flags{Port: &port, Token: &token},
 		Ready: func(url, _ string) { fmt.Println(url) },
@@ -67,10 +76,16 @@ type process struct {
 // when it accepts connections.
 func spawn(t *testing.T, dir string, model *agenttest.Model) *process {
 	t.Helper()
+	return spawnAt(t, "0", dir, model)
+}
+
+// spawnAt is spawn on a port of one's choice, for clients that come back.
+func spawnAt(t *testing.T, port, dir string, model *agenttest.Model) *process {
+	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	p := &process{t: t, cmd: exec.Command(exe)}
-	p.cmd.Env = append(os.Environ(), childDirEnv+"="+dir, "OPENAI_BASE_URL="+model.URL, "OPENAI_API_KEY="+testAPIKey)
+	p.cmd.Env = append(os.Environ(), childDirEnv+"="+dir, childPortEnv+"="+port, "OPENAI_BASE_URL="+model.URL, "OPENAI_API_KEY="+testAPIKey)
 	p.cmd.Stderr = os.Stderr
 	stdin, err := p.cmd.StdinPipe()
 	require.NoError(t, err)

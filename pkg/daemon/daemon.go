@@ -238,7 +238,7 @@ func (d *Daemon) build() error {
 	d.closers = append(d.closers, d.tasks.Close)
 	d.runs, err = turn.New(turn.Config{
 		DB: d.db, Tasks: d.tasks, Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
-		ContextTokens: d.settings.Agent.OpenAI.ContextTokens,
+		ContextTokens: d.settings.Agent.OpenAI.ContextTokens, ResumeAfter: resumeAfter,
 	})
 	if err != nil {
 		return err

@@ -3,11 +3,16 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"github.com/coderclaw/gateway/pkg/service/tasks"
 	"github.com/coderclaw/gateway/pkg/transport"
 	"github.com/coderclaw/gateway/pkg/transport/local"
 )
+
+// resumeAfter is how long runs of an earlier life wait for their clients: those of
+// protocol 3 come back a second after they have lost a connection.
+const resumeAfter = 2 * time.Second
 
 // newTasks makes the tasks service over the engine of this process. model is what
 // agents without a model of their own answer with.

@@ -32,10 +32,14 @@ func TestOneHistoryWhateverAsked(t *testing.T) {
 	require.NoError(t, err)
 	_, err = desk.TasksSubmit(t.Context(), protocol.TasksSubmitParams{Description: "hello", Input: "hello", SessionID: wire.Some("three"), IdempotencyKey: "by-task"})
 	require.NoError(t, err)
+	_, err = desk.SessionsCreate(t.Context(), protocol.SessionsCreateParams{Key: wire.Some("four")})
+	require.NoError(t, err)
+	_, err = desk.SessionsSend(t.Context(), protocol.SessionsSendParams{Key: "four", Message: "hello", IdempotencyKey: "by-session"})
+	require.NoError(t, err)
 
 	told := map[string][]protocol.TaskEvent{}
 	sources := map[protocol.TaskSource]bool{}
-	for _, run := range []string{"by-chat", "by-agent", "by-task"} {
+	for _, run := range []string{"by-chat", "by-agent", "by-task", "by-session"} {
 		require.Eventually(t, func() bool {
 			got, err := desk.TasksGet(t.Context(), protocol.TasksGetParams{TaskID: run})
 			return err == nil && got.Task.Status == protocol.TaskStatusCompleted
@@ -52,11 +56,12 @@ func TestOneHistoryWhateverAsked(t *testing.T) {
 	require.Len(t, sources, 3)
 	require.Equal(t, history(told["by-task"]), history(told["by-chat"]))
 	require.Equal(t, history(told["by-task"]), history(told["by-agent"]))
+	require.Equal(t, history(told["by-task"]), history(told["by-session"]))
 
 	page, err := desk.TasksWatch(t.Context(), protocol.TasksWatchParams{Cursor: wire.Some(int64(0)), Limit: wire.Some(int64(1000))})
 	require.NoError(t, err)
 	require.True(t, page.Live)
-	all := slices.Concat(told["by-chat"], told["by-agent"], told["by-task"])
+	all := slices.Concat(told["by-chat"], told["by-agent"], told["by-task"], told["by-session"])
 	slices.SortFunc(all, func(a, b protocol.TaskEvent) int { return int(a.Cursor - b.Cursor) })
 	require.Equal(t, all, page.Events)
 }

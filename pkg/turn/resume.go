@@ -71,6 +71,20 @@ func (r *Runs) openTasks() ([]task.Task, error) {
 	return list, nil
 }
 
+// interrupted reports whether an earlier life has left anything of which clients may
+// have heard: runs, or submitted tasks that had begun.
+func (r *Runs) interrupted(ctx context.Context) bool {
+	r.mu.Lock()
+	n := len(r.resumable)
+	r.mu.Unlock()
+	if n > 0 {
+		return true
+	}
+	begun := task.Filter{Statuses: []task.Status{task.Planning, task.Running}, Namespace: task.NamespaceTask}
+	list, _, err := r.tasks.List(ctx, begun, task.Page{Limit: 1})
+	return err == nil && len(list) > 0
+}
+
 // resume begins the runs that an earlier life has left.
 func (r *Runs) resume() {
 	if n := r.launch(true); n > 0 {

@@ -2,6 +2,7 @@ package turn
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -154,6 +155,50 @@ func TestCrashedRunsBeginAgain(t *testing.T) {
 		require.Contains(t, turns[i].System, "Be brief.")
 		require.Equal(t, []agent.Message{{Role: "user", Text: "look", Images: []agent.Image{{MimeType: "image/png", Data: []byte("png")}}}}, turns[i].Messages)
 		stop()
+	})
+}
+
+// What an earlier life has left waits until its clients are back, which take a second;
+// where nothing was left, nothing waits.
+func TestResumedRunsWaitForTheirClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		later := func(c *Config) { c.ResumeAfter = 2 * time.Second }
+		var turns []agent.Turn
+		g := openRig(t, dir, watching(&turns), later)
+		stop := g.live()
+		began := time.Now()
+		require.Equal(t, StateFinal, g.finish(g.start(ask("0", "hi"))).State)
+		g.submit("1", "hi", "")
+		require.Equal(t, StateFinal, g.waited("1"))
+		require.Equal(t, began, time.Now(), "at once")
+		stop()
+
+		for _, leave := range []func(){
+			func() { g.start(ask("chat", "one")) },
+			func() { g.submit("task", "two", "agent:main:other") },
+		} {
+			g = openRig(t, dir, mute(), later)
+			g.live()
+			leave()
+			synctest.Wait()
+			g.crash()
+
+			g = openRig(t, dir, watching(&turns), later)
+			stop = g.live()
+			began := time.Now()
+			synctest.Wait()
+			require.Empty(t, g.rec.events())
+			require.Equal(t, StateFinal, g.finish(g.start(ask(rand.Text(), "meanwhile", in("third")))).State)
+			require.Equal(t, began, time.Now(), "what is new does not wait")
+			time.Sleep(2*time.Second - time.Millisecond)
+			synctest.Wait()
+			require.Zero(t, g.rec.terminals("chat")+g.rec.terminals("task"))
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			require.Equal(t, 1, g.rec.terminals("chat")+g.rec.terminals("task"))
+			stop()
+		}
 	})
 }
 

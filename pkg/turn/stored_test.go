@@ -13,8 +13,8 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/agent"
-	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/agent/agenttest"
+	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/task"
 )
 

@@ -113,6 +113,10 @@ type Config struct {
 	InputBytesMax int
 	// ResumeMax limits the turns left by an earlier life that run at once.
 	ResumeMax int
+	// ResumeAfter is how long after its start Run begins what an earlier life has left,
+	// so that its clients are back before the first event; 0 is at once. Without
+	// anything left, nothing waits.
+	ResumeAfter time.Duration
 	// AdoptMax limits the turns of submitted tasks that run at once; the others wait in
 	// the engine, where their priority counts.
 	AdoptMax int
@@ -135,6 +139,7 @@ type Runs struct {
 	sessionMax    int
 	inputMax      int64
 	drainTimeout  time.Duration
+	resumeAfter   time.Duration
 	resumeSlots   chan struct{} // holds a token for each resumed turn that runs
 	adoptSlots    chan struct{} // the same for each task that was taken
 
@@ -188,6 +193,7 @@ func New(cfg Config) (*Runs, error) {
 		sessionMax:    orDefault(cfg.SessionRunsMax, sessionRunsMaxDefault),
 		inputMax:      int64(orDefault(cfg.InputBytesMax, inputBytesMaxDefault)),
 		drainTimeout:  orDefault(cfg.DrainTimeout, drainTimeoutDefault),
+		resumeAfter:   cfg.ResumeAfter,
 		resumeSlots:   make(chan struct{}, orDefault(cfg.ResumeMax, resumeMaxDefault)),
 		adoptSlots:    make(chan struct{}, orDefault(cfg.AdoptMax, adoptMaxDefault)),
 		base:          base,
@@ -215,15 +221,25 @@ func orDefault[T int | time.Duration](v, def T) T {
 // Run begins the runs that an earlier life has left, takes the tasks that somebody
 // submits, and blocks until ctx ends or Close is called. It returns what Close returns.
 func (r *Runs) Run(ctx context.Context) error {
-	r.resume()
 	var adopting sync.WaitGroup
-	adopting.Go(func() { r.adopt(ctx) })
 	defer adopting.Wait()
+	begin := func() {
+		r.resume()
+		adopting.Go(func() { r.adopt(ctx) })
+	}
+	var later <-chan time.Time
+	if r.resumeAfter > 0 && r.interrupted(ctx) {
+		later = time.After(r.resumeAfter)
+	} else {
+		begin()
+	}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
 		r.saveOutcomes(ctx)
 		select {
+		case <-later:
+			begin()
 		case <-tick.C:
 		case <-ctx.Done():
 			return r.Close()
