@@ -224,3 +224,34 @@ func cursorOf(t *testing.T, line string) int {
 	require.NoError(t, json.Unmarshal([]byte(line), &e))
 	return int(e.Cursor)
 }
+
+// Whichever command asks for a run, it is a task, and the history of that is the same.
+func TestCommandsLeaveOneHistory(t *testing.T) {
+	d := newDesk(t)
+	d.start()
+	d.do("tasks", "submit", "hello", "--session-key", "one", "--wait")
+	d.do("agent", "--message", "hello", "--session-key", "two")
+	chat := d.command("chat", "--session-key", "three")
+	chat.Stdin = strings.NewReader("hello\n")
+	require.NoError(t, chat.Run())
+	d.do("call", "chat.send", "--params", `{"sessionKey":"four","message":"hello","idempotencyKey":"by-call"}`)
+	d.do("tasks", "watch", "by-call")
+
+	var list protocol.TasksListResult
+	require.NoError(t, json.Unmarshal([]byte(d.do("tasks", "list", "--json")), &list))
+	require.Len(t, list.Tasks, 4)
+	var first []string
+	for _, task := range list.Tasks {
+		require.Equal(t, protocol.TaskStatusCompleted, task.Status)
+		var steps []string
+		for line := range strings.Lines(d.do("tasks", "events", task.ID, "--json")) {
+			var e protocol.TaskEvent
+			require.NoError(t, json.Unmarshal([]byte(line), &e))
+			steps = append(steps, string(e.Event)+" "+string(e.NewStatus.Or("")))
+		}
+		if first == nil {
+			first = steps
+		}
+		require.Equal(t, first, steps, "%s", task.Source)
+	}
+}
