@@ -392,3 +392,22 @@ func TestRefusals(t *testing.T) {
 	require.Equal(t, other, refusal(other))
 	require.NoError(t, refusal(nil))
 }
+
+// Times leave as RFC 3339 in UTC with milliseconds, wherever they stand; the original
+// defines no format.
+func TestTimesOnTheWire(t *testing.T) {
+	r := newRoom(t)
+	params := ask("k")
+	params.Deadline, params.NotBefore = wire.Some("2126-11-22T12:00:00+02:00"), wire.Some("2026-01-02T03:04:05.678901Z")
+	first := r.submit(params)
+	require.Equal(t, "2126-11-22T10:00:00.000Z", first.Deadline.V)
+	require.Equal(t, "2026-01-02T03:04:05.678Z", first.NotBefore.V)
+	r.work("done")
+	got, err := r.TasksGet(t.Context(), peer, protocol.TasksGetParams{TaskID: first.ID})
+	require.NoError(t, err)
+	events, err := r.TasksEvents(t.Context(), peer, protocol.TasksEventsParams{TaskID: first.ID})
+	require.NoError(t, err)
+	for _, at := range []string{got.Task.CreatedAt, got.Task.StartedAt.V, got.Task.CompletedAt.V, events.Events[0].Timestamp} {
+		require.Regexp(t, `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`, at)
+	}
+}

@@ -18,9 +18,9 @@ import (
 	"github.com/coderclaw/gateway/pkg/task"
 )
 
-// Thousands of queued tasks are all there after a restart, in their order.
-func TestThousandsQueuedSurviveARestart(t *testing.T) {
-	const n = 2000
+// Ten thousand queued tasks are all there after a restart, in their order.
+func TestTenThousandQueuedSurviveARestart(t *testing.T) {
+	const n = 10_000
 	dir := t.TempDir()
 	e, stop := bench(t, dir)
 	submitN(t, e, n, 256)

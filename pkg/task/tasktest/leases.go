@@ -329,8 +329,126 @@ func progressGoesForward(k *kit) {
 	require.NoError(k, l.Progress(k.ctx, 10, "a new attempt begins anew"))
 	require.Equal(k, 10, *k.get(t.ID).Progress)
 	require.NoError(k, l.Complete(k.ctx, task.Output{}))
-	require.ErrorIs(k, l.Progress(k.ctx, 95, ""), task.ErrTerminal)
-	require.Equal(k, 100, *k.get(t.ID).Progress)
+}
+
+// ends are the three ways in which a worker, or somebody else, ends a task.
+func ends(k *kit, l task.Lease) []func() {
+	id := l.Task().ID
+	return []func(){
+		func() { require.NoError(k, l.Complete(k.ctx, task.Output{Text: "first"})) },
+		func() {
+			_, err := l.Fail(k.ctx, task.Failure{Code: "broken", Message: "first"}, 0, task.Output{Text: "first"})
+			require.NoError(k, err)
+		},
+		func() {
+			_, err := k.Cancel(k.ctx, id, "first", "me")
+			require.NoError(k, err)
+		},
+	}
+}
+
+// The original sets the progress of a task that has ended.
+func progressAfterTheEnd(k *kit) {
+	for i := range 3 {
+		l := k.claim(k.submit().ID)
+		require.NoError(k, l.Progress(k.ctx, 40, ""))
+		ends(k, l)[i]()
+		before := k.get(l.Task().ID)
+		require.ErrorIs(k, l.Progress(k.ctx, 95, ""), task.ErrTerminal)
+		require.Equal(k, before, k.get(l.Task().ID))
+	}
+}
+
+// The original stores an output in any state, and an error in any state too, which
+// makes a task that has ended failed.
+func lateOutputIsRefused(k *kit) {
+	for i := range 3 {
+		l := k.claim(k.submit().ID)
+		ends(k, l)[i]()
+		before, steps := k.get(l.Task().ID), k.steps(l.Task().ID)
+		require.ErrorIs(k, l.Complete(k.ctx, task.Output{Text: "late"}), task.ErrTerminal)
+		_, err := l.Fail(k.ctx, task.Failure{Code: "late", Retryable: true}, 0, task.Output{Text: "late"})
+		require.ErrorIs(k, err, task.ErrTerminal)
+		require.ErrorIs(k, l.Cancel(k.ctx, "late", task.Output{Text: "late"}), task.ErrTerminal)
+		require.ErrorIs(k, k.Withdraw(k.ctx, before.ID, task.Failure{Code: "late"}, task.Output{Text: "late"}), task.ErrTerminal)
+		require.Equal(k, before, k.get(before.ID))
+		require.Equal(k, steps, k.steps(before.ID))
+	}
+}
+
+// The original tells nobody of an output.
+func outputIsTold(k *kit) {
+	t := k.submit()
+	s, err := k.Watch(k.ctx, task.Filter{ID: t.ID}, k.Head())
+	require.NoError(k, err)
+	defer s.Close()
+	k.complete(t.ID)
+	var told []task.EventKind
+	for range 4 {
+		e, err := s.Next(k.ctx)
+		require.NoError(k, err)
+		told = append(told, e.Event)
+		if e.Event == task.EventOutputAdded {
+			require.JSONEq(k, `{"bytes":4}`, string(e.Data))
+			require.Equal(k, "done", k.get(t.ID).Output)
+		}
+	}
+	require.Equal(k, []task.EventKind{task.EventClaimed, task.EventStatusChanged, task.EventOutputAdded, task.EventStatusChanged}, told)
+}
+
+// When a task began and ended stands in it once, whatever happens in between.
+func startedAtIsSetOnce(k *kit) {
+	t := k.submit()
+	time.Sleep(time.Minute)
+	l := k.claim(t.ID)
+	began := time.Now()
+	for range 3 {
+		retried, err := l.Fail(k.ctx, task.Failure{Code: "flaky", Retryable: true}, time.Minute, task.Output{})
+		require.NoError(k, err)
+		require.True(k, retried)
+		require.True(k, k.get(t.ID).CompletedAt.IsZero())
+		time.Sleep(time.Hour)
+		k.restart()
+		l = k.claim(t.ID)
+	}
+	require.NoError(k, l.Complete(k.ctx, task.Output{}))
+	got := k.get(t.ID)
+	require.WithinDuration(k, began, got.StartedAt, time.Millisecond)
+	require.WithinDuration(k, time.Now(), got.CompletedAt, time.Millisecond)
+	never := k.submit()
+	_, err := k.Cancel(k.ctx, never.ID, "", "me")
+	require.NoError(k, err)
+	require.True(k, k.get(never.ID).StartedAt.IsZero(), "it never began")
+	require.False(k, k.get(never.ID).CompletedAt.IsZero())
+}
+
+// The original's history does not say who did a thing, where, and in which attempt.
+func eventsTellActorHostAndAttempt(k *kit) {
+	t := k.submit(keyed("k"), func(q *task.Request) { q.MaxAttempts = 3 })
+	l, err := k.Claim(k.ctx, task.ClaimOpts{Worker: "first", TaskID: t.ID})
+	require.NoError(k, err)
+	retried, err := l.Fail(k.ctx, task.Failure{Code: "flaky", Retryable: true}, time.Second, task.Output{})
+	require.NoError(k, err)
+	require.True(k, retried)
+	time.Sleep(time.Second)
+	l, err = k.Claim(k.ctx, task.ClaimOpts{Worker: "second", TaskID: t.ID})
+	require.NoError(k, err)
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	k.ends(l, task.ErrFenced)
+	_, err = k.Cancel(k.ctx, t.ID, "enough", "me")
+	require.NoError(k, err)
+	var told [][3]any
+	for _, e := range k.history(t.ID) {
+		require.NotEmpty(k, e.Host)
+		told = append(told, [3]any{e.Event, e.Actor, e.Attempt})
+	}
+	require.Equal(k, [][3]any{
+		{task.EventCreated, "device-1", 0}, {task.EventClaimed, "first", 0}, {task.EventStatusChanged, "first", 1},
+		{task.EventRetryScheduled, "first", 1}, {task.EventStatusChanged, "first", 1},
+		{task.EventClaimed, "second", 1}, {task.EventStatusChanged, "second", 2}, {task.EventHeartbeatLost, "engine", 2},
+		{task.EventCancelRequested, "me", 2}, {task.EventStatusChanged, "me", 2},
+	}, told)
 }
 
 func checkpointSurvivesTakeover(k *kit) {

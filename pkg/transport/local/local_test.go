@@ -44,9 +44,18 @@ func open(t *testing.T) (transport.Adapter, task.Engine) {
 
 func TestContract(t *testing.T) { transporttest.Run(t, open) }
 
-// A list that cannot be had is not an empty one.
-func TestDiscoveryThatFails(t *testing.T) {
+// What nobody has configured is not made up, and a list that cannot be had is not an
+// empty one.
+func TestAgentsAndSkillsAreNotMadeUp(t *testing.T) {
 	_, e := open(t)
+	bare, err := New(Config{Tasks: e})
+	require.NoError(t, err)
+	agents, err := bare.Agents(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, agents)
+	skills, err := bare.Skills(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, skills)
 	fault := errors.New("no config")
 	a, err := New(Config{Tasks: e,
 		Agents: func(context.Context) ([]transport.AgentInfo, error) { return nil, fault },

@@ -23,14 +23,14 @@ type Open func(t *testing.T) (transport.Adapter, task.Engine)
 // Run holds an adapter to the contract.
 func Run(t *testing.T, open Open) {
 	for name, run := range map[string]func(k *kit){
-		"TestSubmitAndGet":         submitAndGet,
-		"TestErrorsArrive":         errorsArrive,
-		"TestSubmitTwice":          submitTwice,
-		"TestWatchResumes":         watchResumes,
-		"TestCancelReachesAWorker": cancelReachesAWorker,
-		"TestFetchNext":            fetchNext,
-		"TestStatusAndDiscovery":   statusAndDiscovery,
-		"TestCloseEndsWatches":     closeEndsWatches,
+		"TestSessionAndMetadataArrive": sessionAndMetadataArrive,
+		"TestErrorsAreNotSwallowed":    errorsAreNotSwallowed,
+		"TestSubmitTwice":              submitTwice,
+		"TestWatchResumes":             watchResumes,
+		"TestCancelReachesAWorker":     cancelReachesAWorker,
+		"TestFetchNext":                fetchNext,
+		"TestStatusIsMeasured":         statusIsMeasured,
+		"TestCloseEndsWatches":         closeEndsWatches,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -63,13 +63,14 @@ func request(key string) task.Request {
 	}
 }
 
-func submitAndGet(k *kit) {
+func sessionAndMetadataArrive(k *kit) {
 	made := k.submit("k")
 	stored, err := k.engine.Get(k.ctx, made.ID)
 	require.NoError(k, err)
 	got, err := k.Get(k.ctx, made.ID)
 	require.NoError(k, err)
-	require.Equal(k, stored.Input, got.Input)
+	require.Equal(k, []string{"do k", "s", "main"}, []string{stored.Input, stored.SessionID, stored.AgentID})
+	require.Equal(k, []string{"do k", "s", "main"}, []string{got.Input, got.SessionID, got.AgentID})
 	require.Equal(k, stored.Status, got.Status)
 	require.JSONEq(k, string(stored.Metadata), string(got.Metadata))
 	list, next, err := k.List(k.ctx, task.Filter{SessionID: "s"}, task.Page{})
@@ -81,7 +82,7 @@ func submitAndGet(k *kit) {
 	require.NoError(k, task.Verify(events))
 }
 
-func errorsArrive(k *kit) {
+func errorsAreNotSwallowed(k *kit) {
 	_, err := k.Get(k.ctx, "gone")
 	require.ErrorIs(k, err, task.ErrNotFound)
 	_, err = k.Cancel(k.ctx, "gone", "", "")
@@ -169,7 +170,7 @@ func fetchNext(k *kit) {
 	require.Equal(k, "done", got.Output)
 }
 
-func statusAndDiscovery(k *kit) {
+func statusIsMeasured(k *kit) {
 	k.submit("a")
 	k.submit("b")
 	l, err := k.engine.Claim(k.ctx, task.ClaimOpts{Worker: "w"})
