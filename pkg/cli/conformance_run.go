@@ -145,7 +145,6 @@ func (a *Conformance) progress() func(conformance.Progress) {
 		return nil
 	}
 	return func(p conformance.Progress) {
-		const clearLine = "\r\x1b[K"
 		switch {
 		case p.Done == p.Total:
 			fmt.Fprint(a.cfg.Stderr, clearLine)

@@ -31,6 +31,8 @@ type printer struct {
 	colour, errColour  bool
 	outIsTTY, errIsTTY bool
 	json               bool
+	// live is the terminal's last line, when a command keeps one; else nil.
+	live *liveLine
 }
 
 func newPrinter(out, errOut io.Writer, getenv func(string) string) *printer {
@@ -73,7 +75,12 @@ func (p *printer) printf(format string, args ...any) { fmt.Fprintf(p.out, format
 
 // note writes one line to standard error.
 func (p *printer) note(format string, args ...any) {
-	fmt.Fprintln(p.err, p.errStyle(dim, fmt.Sprintf(format, args...)))
+	print := func() { fmt.Fprintln(p.err, p.errStyle(dim, fmt.Sprintf(format, args...))) }
+	if p.live != nil {
+		p.live.over(print)
+		return
+	}
+	print()
 }
 
 // rawJSON prints JSON indented.

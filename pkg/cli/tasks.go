@@ -67,6 +67,7 @@ func submitFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "limit", DefaultText: "the gateway's", Usage: "how `LONG` one attempt may take"},
 		&cli.IntFlag{Name: "priority", Usage: "higher goes first: `N` from -1000 to 1000"},
 		&cli.IntFlag{Name: "max-attempts", DefaultText: "10", Usage: "`N` attempts at most"},
+		&cli.BoolFlag{Name: "detach", DisableDefaultText: true, Usage: "do not end when the task of --parent is cancelled"},
 		&cli.BoolFlag{Name: "concurrent", DisableDefaultText: true, Usage: "do not wait for the session's other tasks"},
 		keyFlag(),
 	}
@@ -88,6 +89,7 @@ func listFlags() []cli.Flag {
 func (a *App) taskCommand(name, usage, args string, run func(context.Context, *cli.Context, *client.Conn) error, ids bool, flags ...cli.Flag) *cli.Command {
 	cmd := &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args, UsageText: strings.TrimSpace("coderclaw tasks " + name + " " + args), Flags: flags,
+		Description: taskExamples[name],
 		Action: func(c *cli.Context) error {
 			want := 0
 			if args != "" {
@@ -95,6 +97,9 @@ func (a *App) taskCommand(name, usage, args string, run func(context.Context, *c
 			}
 			if c.NArg() != want {
 				return usagef("tasks %s takes %s, got %s; see: coderclaw tasks %s --help", name, orNothing(args), count(int64(c.NArg()), "argument", "arguments"), name)
+			}
+			if err := checkTaskFlags(c); err != nil {
+				return err
 			}
 			limit := askTimeout
 			if c.Bool("wait") {
@@ -196,6 +201,9 @@ func (a *App) submitParams(c *cli.Context) (protocol.TasksSubmitParams, error) {
 	}
 	if c.Bool("concurrent") {
 		params.Concurrent = wire.Some(true)
+	}
+	if c.Bool("detach") {
+		params.Detach = wire.Some(true)
 	}
 	if policy := c.String("on-failure"); policy != "" {
 		params.OnDependencyFailure = wire.Some(protocol.TaskOnFailure(policy))

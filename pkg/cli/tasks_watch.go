@@ -20,7 +20,10 @@ func (a *App) tasksWatchCommand() *cli.Command {
 		Name: "watch", Usage: "follow a task to its end, or all tasks until Ctrl-C", ArgsUsage: "[TASK]", UsageText: "coderclaw tasks watch [TASK]",
 		Description: `A task is told from its beginning; the exit code is 0 when it completes and 1 when it does not.
 Without a TASK, what comes is told; --cursor 0 tells all that is stored before. A connection that
-is lost costs nothing: the watch goes on where it was.`,
+is lost costs nothing: the watch goes on where it was. With --json each event is a line.
+
+coderclaw tasks watch 019ab3c1-7c50-7bbb-8a5f-0d1f3c9c8a11 --output
+coderclaw tasks watch --cursor 0 --json`,
 		Flags: []cli.Flag{
 			&cli.Int64Flag{Name: "cursor", DefaultText: "the beginning of TASK, or now", Usage: "begin after this `CURSOR`"},
 			&cli.StringFlag{Name: "session-key", Usage: "only tasks of this session's `KEY`"},
@@ -36,6 +39,9 @@ func (a *App) watchTasks(c *cli.Context) error {
 		return usagef("tasks watch takes one argument at most, got %d; see: coderclaw tasks watch --help", c.NArg())
 	}
 	params := protocol.TasksWatchParams{TaskID: optional(c.Args().First()), SessionID: optional(c.String("session-key"))}
+	if c.Int64("cursor") < 0 {
+		return usagef("--cursor %d is before the beginning, which is 0", c.Int64("cursor"))
+	}
 	if c.IsSet("cursor") {
 		params.Cursor = wire.Some(c.Int64("cursor"))
 	} else if c.NArg() == 1 {
@@ -58,13 +64,42 @@ type watcher struct {
 	single        bool // ends with its task
 	output, quiet bool
 	last          *protocol.TaskEvent // of a single task
-	line          bool                // the terminal's last line is the status line
+	status        protocol.TaskStatus // of a single task
+	since         time.Time           // of status, or of its latest attempt
+	live          *liveLine
+	watchID       string // of the watch that is live
 
-	wake chan struct{} // one token: hello or pending changed
+	wake chan struct{} // one token: something below has changed
 	mu   sync.Mutex    // guards the fields below
-	// hello counts the connections; pending holds what was pushed over the latest.
+	// hello counts the connections; pending holds what was pushed over the latest, at
+	// most pendingMax events. flooded says that more came: they are left out, and asked
+	// for again at the pace of whoever reads.
 	hello   int
 	pending []protocol.TaskWatchEvent
+	flooded bool
+	// runID is the run of a single task, and said the end of what it has said so far.
+	runID, said string
+}
+
+// pendingMax is how many events may wait for a terminal, or a pipe, that nobody reads.
+const pendingMax = 4096
+
+// push takes an event that the gateway has told.
+func (w *watcher) push(told protocol.TaskWatchEvent) {
+	w.mu.Lock()
+	if w.flooded = w.flooded || len(w.pending) >= pendingMax; !w.flooded {
+		w.pending = append(w.pending, told)
+	}
+	w.mu.Unlock()
+	w.signal()
+}
+
+// connected begins with a new connection.
+func (w *watcher) connected() {
+	w.mu.Lock()
+	w.hello, w.pending, w.flooded = w.hello+1, nil, false
+	w.mu.Unlock()
+	w.signal()
 }
 
 func (w *watcher) signal() {
@@ -76,14 +111,16 @@ func (w *watcher) signal() {
 
 func (a *App) follow(c *cli.Context, w *watcher) error {
 	w.wake = make(chan struct{}, 1)
+	w.live = &liveLine{p: a.out}
+	a.out.live = w.live
+	defer func() { a.out.live = nil }()
 	return a.untilInterrupt(c, func(o *client.Options) {
-		o.OnHello = func(protocol.HelloOk) {
-			w.mu.Lock()
-			w.hello, w.pending = w.hello+1, nil
-			w.mu.Unlock()
-			w.signal()
-		}
+		o.OnHello = func(protocol.HelloOk) { w.connected() }
 		o.OnEvent = func(e client.Event) {
+			if e.Name == protocol.EventChat.Name {
+				w.hear(e)
+				return
+			}
 			if e.Name != protocol.EventTask.Name {
 				return
 			}
@@ -91,24 +128,60 @@ func (a *App) follow(c *cli.Context, w *watcher) error {
 			if err != nil {
 				return
 			}
-			w.mu.Lock()
-			w.pending = append(w.pending, told)
-			w.mu.Unlock()
-			w.signal()
+			w.push(told)
 		}
 	}, func(ctx context.Context, gateway *client.Client) error { return w.run(ctx, gateway) })
 }
 
+// saidRunes is how much of an answer the live line shows.
+const saidRunes = 40
+
+// hear keeps the end of what a single task is saying.
+func (w *watcher) hear(e client.Event) {
+	w.mu.Lock()
+	runID := w.runID
+	w.mu.Unlock()
+	if runID == "" {
+		return
+	}
+	told, err := protocol.DecodeChatEventOpen(e.Payload)
+	if err != nil || told.RunID != runID || told.State != protocol.ChatStateDelta {
+		return
+	}
+	text := []rune(strings.TrimSpace(clean(chatText(told.Message))))
+	if len(text) > saidRunes {
+		text = append([]rune("…"), text[len(text)-saidRunes:]...)
+	}
+	w.mu.Lock()
+	w.said = string(text)
+	w.mu.Unlock()
+	w.signal()
+}
+
+// listen lets the live line show what a single task says, where there is one.
+func (w *watcher) listen(ctx context.Context, gateway wire.Caller) {
+	if !w.single || w.runID != "" || !w.a.out.errIsTTY {
+		return
+	}
+	got, err := wire.Call(ctx, gateway, protocol.MethodTasksGet, protocol.TasksGetParams{TaskID: w.params.TaskID.V})
+	if err != nil {
+		return // the line shows less
+	}
+	w.mu.Lock()
+	w.runID = got.Task.RunID
+	w.mu.Unlock()
+}
+
 // run asks for the stored events after each hello, tells what is pushed after them,
 // and returns when a single task has ended.
-func (w *watcher) run(ctx context.Context, gateway *client.Client) error {
+func (w *watcher) run(ctx context.Context, gateway wire.Caller) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	defer w.clearLine()
+	defer w.live.set("")
 	asked := 0
 	for {
 		w.mu.Lock()
-		hello, pending := w.hello, w.pending
+		hello, pending, flooded := w.hello, w.pending, w.flooded
 		if asked == hello {
 			w.pending = nil
 		}
@@ -125,15 +198,25 @@ func (w *watcher) run(ctx context.Context, gateway *client.Client) error {
 				return w.finish(ctx, gateway)
 			}
 			if live {
+				w.listen(ctx, gateway)
 				w.signal() // what was pushed meanwhile
 			}
 		} else {
 			for _, e := range pending {
+				if e.WatchID != w.watchID {
+					continue // of a watch that was given up
+				}
 				if why, ok := e.Ended.Get(); ok {
 					asked = w.again(why)
 				} else if told, ok := e.Event.Get(); ok {
 					w.tell(told)
 				}
+			}
+			if flooded && asked == hello {
+				if err := w.unwatch(ctx, gateway); err != nil {
+					return err
+				}
+				asked = 0
 			}
 			if w.ended() {
 				return w.finish(ctx, gateway)
@@ -147,14 +230,14 @@ func (w *watcher) run(ctx context.Context, gateway *client.Client) error {
 			return ctx.Err()
 		case <-w.wake:
 		case <-tick.C:
-			w.statusLine()
 		}
+		w.statusLine()
 	}
 }
 
 // catchUp tells the stored events, page by page, until the watch is live. A lost
 // connection is no error: the next hello asks again.
-func (w *watcher) catchUp(ctx context.Context, gateway *client.Client) (live bool, err error) {
+func (w *watcher) catchUp(ctx context.Context, gateway wire.Caller) (live bool, err error) {
 	for {
 		page, err := wire.Call(ctx, gateway, protocol.MethodTasksWatch, w.params)
 		if client.Lost(err) {
@@ -172,11 +255,24 @@ func (w *watcher) catchUp(ctx context.Context, gateway *client.Client) (live boo
 		for _, e := range page.Events {
 			w.tell(e)
 		}
-		w.params.Cursor = wire.Some(page.Cursor)
+		w.params.Cursor, w.watchID = wire.Some(page.Cursor), page.WatchID.Or("")
 		if page.Live || w.ended() {
 			return true, nil
 		}
 	}
+}
+
+// unwatch ends a watch that tells more than is read, so that it can be asked for once
+// more. A lost connection is no error.
+func (w *watcher) unwatch(ctx context.Context, gateway wire.Caller) error {
+	_, err := wire.Call(ctx, gateway, protocol.MethodTasksUnwatch, protocol.TasksUnwatchParams{WatchID: w.watchID})
+	if err != nil && !client.Lost(err) {
+		return err
+	}
+	w.mu.Lock()
+	w.pending, w.flooded = nil, false
+	w.mu.Unlock()
+	return nil
 }
 
 // again returns the connection count to compare with, so that the watch is asked for
@@ -200,17 +296,33 @@ func (w *watcher) tell(e protocol.TaskEvent) {
 	}
 	w.params.Cursor = wire.Some(e.Cursor)
 	if w.single {
-		w.last = &e
+		w.keep(e)
 	}
 	switch {
 	case w.quiet:
 	case w.a.out.json:
 		_ = w.a.out.line(e)
 	default:
-		w.clearLine()
-		w.a.out.printf("%s\n", w.a.eventLine(e, !w.single))
+		w.live.over(func() { w.a.out.printf("%s\n", w.a.eventLine(e, !w.single)) })
 	}
-	w.statusLine()
+}
+
+// keep notes how a single task stands.
+func (w *watcher) keep(e protocol.TaskEvent) {
+	w.last = &e
+	status, moved := e.NewStatus.Get()
+	if moved {
+		w.status = status
+	}
+	if !moved && e.Event != protocol.TaskEventKindLeaseTaken {
+		return
+	}
+	if at, err := time.Parse(time.RFC3339Nano, e.Timestamp); err == nil {
+		w.since = at
+	}
+	w.mu.Lock()
+	w.said = "" // of an earlier attempt
+	w.mu.Unlock()
 }
 
 func (w *watcher) ended() bool {
@@ -222,8 +334,8 @@ func terminal(s protocol.TaskStatus) bool {
 }
 
 // finish prints the output and makes the task's end the command's.
-func (w *watcher) finish(ctx context.Context, gateway *client.Client) error {
-	w.clearLine()
+func (w *watcher) finish(ctx context.Context, gateway wire.Caller) error {
+	w.live.set("")
 	got, raw, err := fetch(ctx, gateway, protocol.MethodTasksGet, protocol.TasksGetParams{TaskID: w.last.TaskID})
 	if err != nil {
 		return err
@@ -255,25 +367,19 @@ func endWord(s protocol.TaskStatus) string {
 	return string(s)
 }
 
-// statusLine keeps one line on a terminal that tells how a single task stands.
+// statusLine tells on a terminal how a single task stands, and the end of what it says.
 func (w *watcher) statusLine() {
-	p := w.a.out
-	if !w.single || w.last == nil || p.json || !p.errIsTTY || w.ended() {
+	if w.last == nil || w.ended() {
 		return
 	}
-	since := ""
-	if at, err := time.Parse(time.RFC3339Nano, w.last.Timestamp); err == nil {
-		since = " for " + span(time.Since(at))
+	w.mu.Lock()
+	said := w.said
+	w.mu.Unlock()
+	text := string(w.status) + " for " + span(time.Since(w.since))
+	if said != "" {
+		text += "  " + said
 	}
-	fmt.Fprintf(p.err, "\r\x1b[K%s", p.errStyle(dim, string(w.last.NewStatus.Or(protocol.TaskStatusPending))+since))
-	w.line = true
-}
-
-func (w *watcher) clearLine() {
-	if w.line {
-		fmt.Fprint(w.a.out.err, "\r\x1b[K")
-		w.line = false
-	}
+	w.live.set(text)
 }
 
 // eventLine is an event in a line for people.
@@ -294,10 +400,11 @@ func (a *App) eventLine(e protocol.TaskEvent, named bool) string {
 	if n, ok := e.Progress.Get(); ok {
 		parts = append(parts, fmt.Sprintf("%d %%", n))
 	}
-	if n := e.Attempt.Or(0); n > 1 {
-		parts = append(parts, fmt.Sprintf("attempt %d", n))
+	m := e.Message.Or("")
+	if n := fmt.Sprintf("attempt %d", e.Attempt.Or(0)); e.Attempt.Or(0) > 1 && m != n {
+		parts = append(parts, n)
 	}
-	if m := e.Message.Or(""); m != "" {
+	if m != "" {
 		parts = append(parts, clean(m))
 	}
 	if by := e.Actor.Or(""); by != "" && by != "engine" {

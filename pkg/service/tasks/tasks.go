@@ -83,6 +83,8 @@ func refusal(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, new(unknownTask)):
+		return detailed(protocol.DetailTaskNotFound, "%s", err)
 	case errors.Is(err, task.ErrNotFound):
 		return detailed(protocol.DetailTaskNotFound, "unknown taskId")
 	case errors.Is(err, task.ErrExists):
@@ -143,8 +145,20 @@ func (s *Service) resolve(ctx context.Context, id string) (task.Task, error) {
 	if errors.Is(err, task.ErrNotFound) {
 		t, err = s.Engine.ByRunID(ctx, id)
 	}
+	if errors.Is(err, task.ErrNotFound) {
+		return task.Task{}, unknownTask(id)
+	}
 	if err != nil {
 		return task.Task{}, fmt.Errorf("task %q: %w", id, err)
 	}
 	return t, nil
 }
+
+// unknownTask is an id that names no task. It is task.ErrNotFound.
+type unknownTask string
+
+// Error names the id, of which a request may hold several.
+func (u unknownTask) Error() string { return fmt.Sprintf("unknown taskId %q", string(u)) }
+
+// Unwrap returns task.ErrNotFound.
+func (u unknownTask) Unwrap() error { return task.ErrNotFound }
