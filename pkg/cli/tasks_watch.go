@@ -250,6 +250,9 @@ func (w *watcher) catchUp(ctx context.Context, gateway wire.Caller) (live bool, 
 			continue
 		}
 		if err != nil {
+			if pause(ctx, err) {
+				continue
+			}
 			return false, err
 		}
 		for _, e := range page.Events {
@@ -325,6 +328,31 @@ func (w *watcher) keep(e protocol.TaskEvent) {
 	w.mu.Unlock()
 }
 
+// pauseDefault is how long a command waits before it asks again, when nobody says.
+const pauseDefault = time.Second
+
+// pause waits before a question is put again that was lost with its connection, or
+// that the gateway puts off. It reports false when asking again is of no use.
+func pause(ctx context.Context, err error) bool {
+	wait := pauseDefault
+	var refused *wire.Error
+	switch {
+	case client.Lost(err):
+	case errors.As(err, &refused) && refused.Retryable != nil && *refused.Retryable:
+		if refused.RetryAfterMs != nil {
+			wait = time.Duration(*refused.RetryAfterMs) * time.Millisecond
+		}
+	default:
+		return false
+	}
+	select {
+	case <-time.After(wait):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 func (w *watcher) ended() bool {
 	return w.last != nil && terminal(w.last.NewStatus.Or(""))
 }
@@ -337,8 +365,11 @@ func terminal(s protocol.TaskStatus) bool {
 func (w *watcher) finish(ctx context.Context, gateway wire.Caller) error {
 	w.live.set("")
 	got, raw, err := fetch(ctx, gateway, protocol.MethodTasksGet, protocol.TasksGetParams{TaskID: w.last.TaskID})
-	if err != nil {
-		return err
+	for err != nil {
+		if !pause(ctx, err) {
+			return err
+		}
+		got, raw, err = fetch(ctx, gateway, protocol.MethodTasksGet, protocol.TasksGetParams{TaskID: w.last.TaskID})
 	}
 	t := got.Task
 	if w.quiet && w.a.out.json {

@@ -166,3 +166,41 @@ func TestLiveLineOfAWatch(t *testing.T) {
 		require.Empty(t, piped.String())
 	})
 }
+
+// A watch that is put off by a gateway which stops, or that loses its connection
+// between the end of its task and its last question, ends as the task did.
+func TestWatchAsksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		yes, after := true, int64(500)
+		busy := &wire.Error{Code: protocol.ErrorUnavailable, Message: "stopping", Retryable: &yes, RetryAfterMs: &after}
+		lost := &client.CloseError{Code: 1006}
+		end := event(2)
+		end.Event, end.NewStatus = protocol.TaskEventKindStatusChanged, wire.Some(protocol.TaskStatusCompleted)
+		answers := map[string][]any{
+			"tasks.watch": {busy, protocol.TasksWatchResult{Events: []protocol.TaskEvent{event(1), end}, Cursor: 2, Live: true, WatchID: wire.Some("w")}},
+			"tasks.get": {lost, busy, protocol.TasksGetResult{Task: protocol.Task{ID: "t", RunID: "t", Status: protocol.TaskStatusCompleted, Description: "d",
+				Source: protocol.TaskSourceTasksSubmit, RootID: "t", CreatedAt: "2026-11-22T10:48:00.000Z", MaxAttempts: 1, Output: wire.Some("said")}}},
+		}
+		caller := callerFunc(func(method string, _ []byte) ([]byte, error) {
+			next := answers[method][0]
+			answers[method] = answers[method][1:]
+			if err, ok := next.(error); ok {
+				return nil, err
+			}
+			return encode(next), nil
+		})
+		screen := &bytes.Buffer{}
+		p := &printer{out: screen, err: &bytes.Buffer{}}
+		w := &watcher{a: &App{out: p}, wake: make(chan struct{}, 1), live: &liveLine{p: p}, single: true, output: true,
+			params: protocol.TasksWatchParams{TaskID: wire.Some("t"), Cursor: wire.Some(int64(0))}}
+		w.connected()
+		require.NoError(t, w.run(t.Context(), caller))
+		require.Contains(t, screen.String(), "said")
+		require.Empty(t, answers["tasks.get"])
+
+		refused := &wire.Error{Code: protocol.ErrorInvalidRequest, Message: "no"}
+		require.ErrorIs(t, w.finish(t.Context(), callerFunc(func(string, []byte) ([]byte, error) { return nil, refused })), refused)
+	})
+}
+
+func encode(v any) []byte { return v.(interface{ AppendJSON([]byte) []byte }).AppendJSON(nil) }

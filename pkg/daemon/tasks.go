@@ -21,7 +21,7 @@ func (d *Daemon) newTasks(model string) (*tasks.Service, error) {
 		Tasks: d.tasks, Version: d.cfg.Version,
 		Agents: func(context.Context) (list []transport.AgentInfo, _ error) {
 			for _, a := range d.agents.List() {
-				list = append(list, transport.AgentInfo{ID: a.ID, Name: a.Name, Model: cmp.Or(a.Model, model)})
+				list = append(list, transport.AgentInfo{ID: a.ID, Name: a.Name, Description: d.agents.Written(a.ID).Theme, Model: cmp.Or(a.Model, model)})
 			}
 			return list, nil
 		},

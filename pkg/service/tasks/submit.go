@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,7 +124,24 @@ func (s *Service) request(ctx context.Context, params protocol.TasksSubmitParams
 	if q.AgentID != "" && s.Agents != nil && !s.Agents.Exists(q.AgentID) {
 		return q, unknownAgent(q.AgentID)
 	}
-	return q, nil
+	return q, s.canDo(ctx, q.Capabilities)
+}
+
+// canDo refuses capabilities that no agent has: the task would wait for ever.
+func (s *Service) canDo(ctx context.Context, needs []string) error {
+	if len(needs) == 0 {
+		return nil
+	}
+	agents, err := s.Transport.Agents(ctx)
+	if err != nil {
+		return refusal(err)
+	}
+	for _, a := range agents {
+		if !slices.ContainsFunc(needs, func(need string) bool { return !slices.Contains(a.Capabilities, need) }) {
+			return nil
+		}
+	}
+	return detailed(protocol.DetailInvalidParams, "no agent can do all of capabilities %q; see tasks.agents", needs)
 }
 
 func unknownAgent(id string) error {

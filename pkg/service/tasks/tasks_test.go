@@ -75,7 +75,7 @@ func newRoom(t testing.TB, change ...func(*durable.Config)) *room {
 	require.NoError(t, err)
 	r := &room{t: t, engine: engine, sess: sess}
 	way, err := local.New(local.Config{Tasks: engine, Version: "1.2.3", Agents: func(context.Context) ([]transport.AgentInfo, error) {
-		return []transport.AgentInfo{{ID: "main", Name: "Assistant"}}, nil
+		return []transport.AgentInfo{{ID: "main", Name: "Assistant", Capabilities: []string{"chat"}}}, nil
 	}})
 	require.NoError(t, err)
 	r.Service, err = New(Config{Transport: way, Engine: engine, Sessions: sess, Agents: only{}, Emitter: r, DefaultAgentID: "main"})
@@ -146,13 +146,14 @@ func TestSubmitIsIdempotent(t *testing.T) {
 func TestSubmitRefuses(t *testing.T) {
 	r := newRoom(t)
 	for name, edit := range map[string]func(*protocol.TasksSubmitParams){
-		"blank input":        func(p *protocol.TasksSubmitParams) { p.Input = " \n" },
-		"no time":            func(p *protocol.TasksSubmitParams) { p.Deadline = wire.Some("tomorrow at noon, UTC") },
-		"malformed session":  func(p *protocol.TasksSubmitParams) { p.SessionID = wire.Some("agent:") },
-		"another's session":  func(p *protocol.TasksSubmitParams) { p.SessionID, p.AgentID = wire.Some("main"), wire.Some("other") },
-		"nobody's work":      func(p *protocol.TasksSubmitParams) { p.AgentID = wire.Some("nobody") },
-		"nobody's session":   func(p *protocol.TasksSubmitParams) { p.SessionID = wire.Some("agent:nobody:main") },
-		"metadata is a list": func(p *protocol.TasksSubmitParams) { p.Metadata = wire.Raw(`[1]`) },
+		"blank input":                  func(p *protocol.TasksSubmitParams) { p.Input = " \n" },
+		"a capability that nobody has": func(p *protocol.TasksSubmitParams) { p.Capabilities = []string{"chat", "fly"} },
+		"no time":                      func(p *protocol.TasksSubmitParams) { p.Deadline = wire.Some("tomorrow at noon, UTC") },
+		"malformed session":            func(p *protocol.TasksSubmitParams) { p.SessionID = wire.Some("agent:") },
+		"another's session":            func(p *protocol.TasksSubmitParams) { p.SessionID, p.AgentID = wire.Some("main"), wire.Some("other") },
+		"nobody's work":                func(p *protocol.TasksSubmitParams) { p.AgentID = wire.Some("nobody") },
+		"nobody's session":             func(p *protocol.TasksSubmitParams) { p.SessionID = wire.Some("agent:nobody:main") },
+		"metadata is a list":           func(p *protocol.TasksSubmitParams) { p.Metadata = wire.Raw(`[1]`) },
 	} {
 		p := ask(name)
 		edit(&p)
