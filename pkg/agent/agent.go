@@ -19,6 +19,11 @@ var ErrNotConfigured = errors.New("agent backend is not configured")
 // backend wraps its service's refusal with it, where it knows it for one.
 var ErrContextOverflow = errors.New("the conversation is too long for the model")
 
+// ErrPassing says that the service could not be had for now: it is busy, restarts, or is
+// out of reach. The same turn may succeed later. A backend wraps its error with it, where
+// it knows it for one.
+var ErrPassing = errors.New("the model service cannot be had for now")
+
 // Backend runs turns. All methods are safe for concurrent use.
 type Backend interface {
 	// Name is the provider's name as clients see it, such as "builtin" or "openai".

@@ -159,6 +159,14 @@ func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 		r.mu.Unlock()
 		if known {
 			out, err := run.Wait(ctx)
+			if err == nil && run.isPostponed() {
+				select {
+				case <-run.done: // then it is asked for like one that is not known yet
+					continue
+				case <-ctx.Done():
+					return Outcome{}, false
+				}
+			}
 			return out, err == nil && out.State != "" && out.State != StateSuspended
 		}
 		t, found := r.stored(ctx, runID)
@@ -177,6 +185,13 @@ func (r *Runs) Wait(ctx context.Context, runID string) (out Outcome, ok bool) {
 			return Outcome{}, false
 		}
 	}
+}
+
+// isPostponed reports whether the run's task is tried again by another run.
+func (run *Run) isPostponed() bool {
+	run.runs.mu.Lock()
+	defer run.runs.mu.Unlock()
+	return run.postponed
 }
 
 // stored returns the task that the engine has of a run id.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/task"
 )
@@ -159,7 +160,7 @@ func (run *Run) reopen() bool {
 	case found:
 		run.closeWith(said)
 		return false
-	case t.Attempt >= attemptsMax:
+	case t.Attempt >= attemptsMax && !run.adopted: // the engine counts those of the others
 		run.runs.log.Error("run given up: the gateway has died during each of its attempts",
 			"runId", run.ID(), "attempts", t.Attempt)
 		run.fail(protocol.DetailShuttingDown, errShutdown)
@@ -257,6 +258,32 @@ func (run *Run) suspend() {
 	r.mu.Unlock()
 	r.log.Info("run left for the next start", "runId", run.ID(), "sessionKey", run.req.SessionKey)
 	close(run.terminal)
+}
+
+// postpone gives a submitted task back, to be tried again after a delay, whose backend
+// could not be had for now and has done nothing yet. It reports false when the run has
+// to end. Runs of chats end at once: somebody waits for them and can send again.
+func (run *Run) postpone(cause error) bool {
+	if !run.adopted || run.stream.heard || !errors.Is(cause, agent.ErrPassing) {
+		return false
+	}
+	if t := run.lease.Task(); t.Attempt+1 >= t.MaxAttempts {
+		return false // this was the last
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	f := task.Failure{Code: protocol.DetailModelUnavailable, Message: errorText(cause), Retryable: true}
+	if retried, err := run.lease.Fail(ctx, f, 0, task.Output{}); err != nil || !retried {
+		return false
+	}
+	r := run.runs
+	r.mu.Lock()
+	run.postponed = true
+	run.outcome = Outcome{State: StateSuspended, Error: errorText(cause), Detail: protocol.DetailModelUnavailable, SessionID: run.sessionID}
+	r.mu.Unlock()
+	r.log.Info("run tried again later", "runId", run.ID(), "sessionKey", run.req.SessionKey, "err", cause)
+	close(run.terminal)
+	return true
 }
 
 // saveOutcomes writes the outcomes that the disk has refused so far.

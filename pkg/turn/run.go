@@ -113,6 +113,7 @@ type Run struct {
 	// Guarded by runs.mu.
 	settled   bool // the outcome is decided; the run can no longer be aborted
 	suspended bool // left for the next life
+	postponed bool // given back, to be tried again in this life
 	unsaved   bool // settled, and the disk does not know
 	left      bool // no longer in line
 	claimed   bool // has had its turn

@@ -2,6 +2,7 @@ package turn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -275,6 +276,67 @@ func TestRetryAsksWithImagesAndSystemPrompt(t *testing.T) {
 		require.Equal(t, []string{turns[0].Thinking, turns[0].AgentID, turns[0].SessionKey}, []string{turns[1].Thinking, turns[1].AgentID, turns[1].SessionKey})
 		asked := turns[1].Messages[len(turns[1].Messages)-1]
 		require.Equal(t, agent.Message{Role: "user", Text: "look", Images: []agent.Image{{MimeType: "image/png", Data: []byte("png")}}}, asked)
+	})
+}
+
+// A submitted task whose model cannot be had for now, and has said nothing, is tried
+// again after a delay, as often as it may; a message of a chat is not.
+func TestPassingFaultIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := fmt.Errorf("HTTP 503: busy: %w", agent.ErrPassing)
+		faults := map[string]int{"thrice": 3, "always": 99, "chat": 99, "word": 99, "stop": 99}
+		g := newRig(t, &funcBackend{run: func(_ context.Context, turn agent.Turn, emit func(agent.Event)) (agent.Result, error) {
+			text := turn.Messages[len(turn.Messages)-1].Text
+			if faults[text]--; faults[text] < 0 {
+				return agent.Result{Text: "at last"}, nil
+			}
+			if text == "word" {
+				emit(agent.Event{Text: "half a"})
+			}
+			if text == "broken" {
+				return agent.Result{}, errors.New("HTTP 401: no")
+			}
+			return agent.Result{}, busy
+		}})
+		stop := g.live()
+		defer stop()
+		end := func(id string) task.Task {
+			ended, err := g.engine.Get(t.Context(), id)
+			require.NoError(t, err)
+			require.True(t, ended.Status.Terminal())
+			return ended
+		}
+		thrice := g.submit("k1", "thrice", "agent:main:main")
+		require.Equal(t, StateFinal, g.waited("k1"), "who waits hears the end, not the attempts")
+		require.Equal(t, []any{task.Completed, 4}, []any{end(thrice.ID).Status, end(thrice.ID).Attempt})
+		require.Equal(t, []string{"user: thrice", "assistant: at last"}, g.history("main"))
+		require.Equal(t, 1, g.rec.terminals("k1"))
+		require.Contains(t, g.steps(thrice.ID), "retry_scheduled")
+
+		always := g.submit("k2", "always", "agent:main:other", func(q *task.Request) { q.MaxAttempts = 3 })
+		require.Equal(t, StateError, g.waited("k2"))
+		require.Equal(t, []any{task.Failed, 3}, []any{end(always.ID).Status, end(always.ID).Attempt})
+		require.Contains(t, end(always.ID).Error.Message, "HTTP 503")
+		require.Equal(t, 1, g.rec.terminals("k2"))
+
+		for key, text := range map[string]string{"k3": "word", "k4": "broken"} {
+			faults["broken"] = 1
+			made := g.submit(key, text, "")
+			require.Equal(t, StateError, g.waited(key))
+			require.Equal(t, 1, end(made.ID).Attempt, text)
+		}
+		run := g.start(ask("k5", "chat", in("third")))
+		require.Equal(t, StateError, g.finish(run).State)
+		require.Equal(t, 1, end(run.TaskID()).Attempt)
+
+		stopped := g.submit("k6", "stop", "agent:main:fourth")
+		synctest.Wait()
+		_, err := g.engine.Cancel(t.Context(), stopped.ID, "enough", "me")
+		require.NoError(t, err)
+		require.Equal(t, StateAborted, g.waited("k6"))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.Equal(t, 98, faults["stop"], "it is not asked again")
 	})
 }
 

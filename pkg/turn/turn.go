@@ -26,6 +26,7 @@ const silentReply = "NO_REPLY"
 type stream struct {
 	seq       int64 // of the run's last agent event
 	startedAt int64
+	heard     bool // the backend has told of anything
 	raw       strings.Builder
 	text      string // what clients have seen of raw
 	deltaAt   time.Time
@@ -115,6 +116,7 @@ func (run *Run) call(turn agent.Turn, events chan<- agent.Event, result chan<- t
 
 // take handles one event of the backend.
 func (run *Run) take(e agent.Event) {
+	run.stream.heard = true
 	if e.Tool != nil {
 		run.emitTool(e.Tool)
 		return
@@ -152,6 +154,9 @@ func (run *Run) end(res turnResult) {
 	if res.err != nil {
 		if run.ctx.Err() != nil {
 			run.cut()
+			return
+		}
+		if res.Text == "" && run.postpone(res.err) {
 			return
 		}
 		detail := protocol.DetailModelUnavailable

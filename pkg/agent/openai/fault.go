@@ -86,7 +86,22 @@ func (b *Backend) explain(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return ended
 	}
-	return &serviceError{text: b.strike(b.describe(err)), cause: err, overflow: isOverflow(err)}
+	return &serviceError{text: b.strike(b.describe(err)), cause: err, overflow: isOverflow(err), passing: isPassing(err)}
+}
+
+// isPassing reports whether the same request may succeed later: the service said that
+// it is busy or broken, or nothing was heard of it.
+func isPassing(err error) bool {
+	if refused, ok := refusal(err); ok {
+		switch refused.status {
+		case http.StatusRequestTimeout, http.StatusTooManyRequests:
+			return true
+		}
+		return refused.status >= http.StatusInternalServerError
+	}
+	var timeout net.Error
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, errSilent) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // overflows are the words by which services refuse a conversation that is too long for
@@ -152,13 +167,17 @@ type serviceError struct {
 	text     string
 	cause    error
 	overflow bool
+	passing  bool
 }
 
 func (e *serviceError) Error() string { return e.text }
 func (e *serviceError) Unwrap() error { return e.cause }
 
-// Is knows a conversation that is too long for the model.
-func (e *serviceError) Is(target error) bool { return e.overflow && target == agent.ErrContextOverflow }
+// Is knows a conversation that is too long for the model, and a service that may be
+// there again later.
+func (e *serviceError) Is(target error) bool {
+	return e.overflow && target == agent.ErrContextOverflow || e.passing && target == agent.ErrPassing
+}
 
 // strike removes the key from text. Services echo it in their refusals.
 func (b *Backend) strike(text string) string {

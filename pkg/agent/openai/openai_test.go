@@ -501,3 +501,25 @@ func TestOverflowIsKnown(t *testing.T) {
 		service.Close()
 	}
 }
+
+// What may be different later is told apart from what will not.
+func TestPassingFaultsAreKnown(t *testing.T) {
+	for status, want := range map[int]bool{400: false, 401: false, 403: false, 404: false, 408: true, 429: true, 500: true, 502: true, 503: true, 529: true} {
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		_, _, err := run(t.Context(), newBackend(t, Config{BaseURL: service.URL, Model: "m"}), ask("hello"))
+		service.Close()
+		require.Error(t, err)
+		require.Equal(t, want, errors.Is(err, agent.ErrPassing), "%d: %v", status, err)
+	}
+	for cause, want := range map[error]bool{
+		&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}:                  true,
+		&net.OpError{Op: "dial", Err: context.DeadlineExceeded}:              true,
+		&net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}:      false,
+		&net.DNSError{Err: "server misbehaving", Name: "x", IsTimeout: true}: true,
+		errors.New("broken wire"):                                            false,
+	} {
+		b := newBackend(t, Config{BaseURL: "http://127.0.0.1:1", Dial: func(context.Context, string, string) (net.Conn, error) { return nil, cause }})
+		_, _, err := run(t.Context(), b, ask("hello"))
+		require.Equal(t, want, errors.Is(err, agent.ErrPassing), "%v", err)
+	}
+}
