@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -435,6 +436,9 @@ func (a *App) eventLine(e protocol.TaskEvent, named bool) string {
 	if n := fmt.Sprintf("attempt %d", e.Attempt.Or(0)); e.Attempt.Or(0) > 1 && m != n {
 		parts = append(parts, n)
 	}
+	if d := retryDelay(e); d > 0 {
+		parts = append(parts, "again in "+span(d))
+	}
 	if m != "" {
 		parts = append(parts, clean(m))
 	}
@@ -442,6 +446,17 @@ func (a *App) eventLine(e protocol.TaskEvent, named bool) string {
 		parts = append(parts, a.out.style(dim, "by "+shorten(clean(by), idShown)))
 	}
 	return strings.Join(parts, "  ")
+}
+
+// retryDelay is how long the next attempt waits, of the event that says so; else 0.
+func retryDelay(e protocol.TaskEvent) time.Duration {
+	var told struct {
+		DelayMs int64 `json:"delayMs"`
+	}
+	if e.Event != protocol.TaskEventKindRetryScheduled || json.Unmarshal(e.Data, &told) != nil {
+		return 0
+	}
+	return time.Duration(told.DelayMs) * time.Millisecond
 }
 
 func statusStyle(s protocol.TaskStatus) style {

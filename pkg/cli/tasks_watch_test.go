@@ -204,3 +204,12 @@ func TestWatchAsksAgain(t *testing.T) {
 }
 
 func encode(v any) []byte { return v.(interface{ AppendJSON([]byte) []byte }).AppendJSON(nil) }
+
+func TestEventLineOfARetry(t *testing.T) {
+	e := event(1)
+	e.Event, e.Data, e.Message, e.Attempt = protocol.TaskEventKindRetryScheduled, wire.Raw(`{"code":"MODEL_UNAVAILABLE","delayMs":4000}`), wire.Some("busy"), wire.Some(int64(3))
+	line := (&App{out: &printer{}}).eventLine(e, false)
+	require.True(t, strings.HasSuffix(line, "  retry_scheduled  attempt 3  again in 4s  busy"), line)
+	e.Data = nil
+	require.NotContains(t, (&App{out: &printer{}}).eventLine(e, false), "again")
+}
