@@ -157,7 +157,7 @@ func (f *follower) reconnected(times int) {
 				n++
 			}
 		}
-		return n == times
+		return n >= times
 	})
 }
 

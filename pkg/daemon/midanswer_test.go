@@ -74,7 +74,7 @@ func (w *witness) until(what string, ok func(hellos int, chats []protocol.ChatEv
 // in waits until the witness is connected to so many-th life.
 func (w *witness) in(life int) {
 	w.t.Helper()
-	w.until("a connection", func(hellos int, _ []protocol.ChatEvent) bool { return hellos == life })
+	w.until("a connection", func(hellos int, _ []protocol.ChatEvent) bool { return hellos >= life })
 }
 
 // sees waits for the end of a run and returns what was told of it, in words.
