@@ -63,7 +63,22 @@ var mutants = []mutant{
 		{"turn.go", "run.suspend()", "run.fail(protocol.DetailShuttingDown, errShutdown)"},
 	}},
 	{"a run that kills the gateway is never given up", "TestARunThatKillsTheGateway", []edit{
-		{"resume.go", "case t.Attempt >= attemptsMax:", "case false:"},
+		{"resume.go", "case t.Attempt >= attemptsMax && !run.adopted:", "case false:"},
+	}},
+	{"a message of a chat is tried again in silence", "TestPassingFaultIsTriedAgain", []edit{
+		{"resume.go", "!run.adopted || run.stream.heard ||", "run.stream.heard ||"},
+	}},
+	{"a turn that has said a word is tried again", "TestPassingFaultIsTriedAgain", []edit{
+		{"resume.go", "!run.adopted || run.stream.heard ||", "!run.adopted ||"},
+	}},
+	{"the last attempt is put off too", "TestPassingFaultIsTriedAgain", []edit{
+		{"resume.go", "t.Attempt+1 >= t.MaxAttempts", "t.Attempt+1 >= t.MaxAttempts && false"},
+	}},
+	{"interrupted runs do not wait for their clients", "TestResumedRunsWaitForTheirClients", []edit{
+		{"turns.go", "r.resumeAfter > 0 && r.interrupted(ctx)", "false"},
+	}},
+	{"a retry forgets the images", "TestRetryAsksWithImagesAndSystemPrompt", []edit{
+		{"stored.go", "orElse(private.RawSessionKey, q.RawSessionKey), private.Images, private.System", "orElse(private.RawSessionKey, q.RawSessionKey), nil, private.System"},
 	}},
 	{"system events are dropped whatever becomes of the turn", "TestNotesOutliveATurnThatFails", []edit{
 		{"turn.go", "e := ending{message: msg, outcome:", "e := ending{message: msg, notes: run.notes, outcome:"},

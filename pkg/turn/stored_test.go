@@ -317,6 +317,7 @@ func TestPassingFaultIsTriedAgain(t *testing.T) {
 		require.Equal(t, StateError, g.waited("k2"))
 		require.Equal(t, []any{task.Failed, 3}, []any{end(always.ID).Status, end(always.ID).Attempt})
 		require.Contains(t, end(always.ID).Error.Message, "HTTP 503")
+		require.NotEmpty(t, end(always.ID).Result, "the end is one with the words of it")
 		require.Equal(t, 1, g.rec.terminals("k2"))
 
 		for key, text := range map[string]string{"k3": "word", "k4": "broken"} {
