@@ -73,6 +73,12 @@ func (a *App) runImport(c *cli.Context) error {
 	if port, running := runningPort(stateDir); running {
 		return withHint(fmt.Errorf("a gateway runs on %s (port %d)", stateDir, port), "stop it, and run this again")
 	}
+	if err := importer.Running(from, os.TempDir()); err != nil {
+		if apply {
+			return withHint(err, "stop it, and run this again: what it writes meanwhile would be left out")
+		}
+		a.out.note("%v: stop it before you add --apply", err)
+	}
 	report, err := runImporter(c.Context, from, stateDir, configPath, apply)
 	if errors.Is(err, importer.ErrSameDirectory) {
 		return withHint(err, "move it away first: mv %s %s; then: coderclaw import --from %s", quoted(from), quoted(from+"-old"), quoted(from+"-old"))

@@ -7,7 +7,8 @@
 // that not even a symbolic link leads out of it, and what is no regular file is left
 // alone. It imports nothing twice and replaces nothing that is here already, so it
 // may be run again at any time; what it leaves out it counts and names, without
-// showing a value.
+// showing a value. What the original writes around a user's words for its model alone
+// does not come along.
 //
 // Neither gateway may run meanwhile: files that change under the reader would be
 // taken half, and the database has one owner. An Importer is for one goroutine.
