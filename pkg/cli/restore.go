@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -88,10 +87,7 @@ func (a *App) restore(c *cli.Context, stateDir string) (out restored, err error)
 		return out, err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	if err := clearStaged(stateDir); err != nil {
-		return out, err
-	}
-	staged, err := os.MkdirTemp(stateDir, stagedPrefix+"*")
+	staged, err := lock.Stage(stateDir)
 	if err != nil {
 		return out, err
 	}
@@ -105,21 +101,6 @@ func (a *App) restore(c *cli.Context, stateDir string) (out restored, err error)
 	out.Kept = filepath.Join(stateDir, "before-restore-"+time.Now().UTC().Format("20060102T150405.000Z"))
 	out.Undo = fmt.Sprintf("cp -a %s/. %s/", quoted(out.Kept), quoted(stateDir))
 	return out, lock.Replace(stateDir, staged, out.Kept)
-}
-
-// stagedPrefix begins the names of the folders that a backup is unpacked into.
-const stagedPrefix = ".restore-"
-
-// clearStaged removes what a restore that was killed has unpacked. The caller holds
-// the lock.
-func clearStaged(stateDir string) error {
-	entries, err := os.ReadDir(stateDir)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), stagedPrefix) {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(stateDir, e.Name())))
-		}
-	}
-	return err
 }
 
 // stage unpacks the backup and checks it whole.

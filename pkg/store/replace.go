@@ -15,6 +15,29 @@ import (
 // what a crash has interrupted.
 const replacingDir = "restore.commit"
 
+// stagingPrefix begins the names of folders in which files wait to be put in place.
+const stagingPrefix = ".restore-"
+
+// Stage makes an empty folder in the state directory dir for Replace, and removes
+// those that a crash has left. Whoever opens the store removes it as well.
+func (l *Lock) Stage(dir string) (string, error) {
+	if err := clearStaging(dir); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(dir, stagingPrefix+"*")
+}
+
+// clearStaging removes folders that Stage has made. The caller holds the lock.
+func clearStaging(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), stagingPrefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
 // Replace puts the files below staged, a folder inside the state directory dir, in
 // the place of those of the same names, all or none: a crash before it has begun
 // changes nothing, and one afterwards is finished by the next Open or FinishReplace.

@@ -105,3 +105,21 @@ func TestALinkInThePlaceOfAFileIsReplaced(t *testing.T) {
 	require.NoError(t, l.Release())
 	holds(t, dir, map[string]string{"a": "new a", "elsewhere": "theirs"})
 }
+
+func TestWhatAKilledRestoreHasUnpackedIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{".restore-1/gateway.db": "half", "kept/.restore-2/x": "not here"})
+	db, err := Open(Options{Dir: dir})
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	require.NoDirExists(t, filepath.Join(dir, ".restore-1"))
+	holds(t, dir, map[string]string{"kept/.restore-2/x": "not here"})
+	write(t, dir, map[string]string{".restore-3/gateway.db": "half"})
+	l, err := LockDir(dir)
+	require.NoError(t, err)
+	staged, err := l.Stage(dir)
+	require.NoError(t, err)
+	require.DirExists(t, staged)
+	require.NoDirExists(t, filepath.Join(dir, ".restore-3"))
+	require.NoError(t, l.Release())
+}

@@ -131,6 +131,9 @@ func Open(o Options) (_ *DB, err error) {
 			return nil, err
 		}
 	}
+	if err := clearStaging(o.Dir); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	if err := d.openChecked(o.Verify); err != nil {
 		return nil, err
 	}
