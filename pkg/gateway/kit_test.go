@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/identity"
+	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -258,6 +260,11 @@ func (s *server) register() {
 	add("fail", "any", "", func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
 		return nil, errors.New("disk /dev/sda1 on fire")
 	})
+	for name, err := range map[string]error{"full": store.ErrFull, "nospace": syscall.ENOSPC, "failed": store.ErrFailed, "readonly": syscall.EROFS} {
+		add(name, "any", "", func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
+			return nil, fmt.Errorf("commit to /var/secret/path: %w", err)
+		})
+	}
 	add("refuse", "any", "", func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
 		e := wire.Errorf(protocol.ErrorNotPaired, "no").WithDetails([]byte(`{"requestId":"r9"}`))
 		e.Retryable, e.RetryAfterMs, e.Payload = new(false), new(int64(250)), []byte(`{"runId":"x"}`)
