@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/coderclaw/gateway/pkg/store"
 )
@@ -62,10 +61,10 @@ func TestAFullDiskLetsApprovedDevicesIn(t *testing.T) {
 // limitFiles bounds the size of every file of this process and returns the bound
 // before.
 func limitFiles(t *testing.T, bytes uint64) (before uint64) {
-	var limit unix.Rlimit
-	require.NoError(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &limit))
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
 	before = limit.Cur
 	limit.Cur = bytes
-	require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit), fmt.Sprint(bytes))
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit), fmt.Sprint(bytes))
 	return before
 }

@@ -211,7 +211,7 @@ type line struct {
 	Summary          string `json:"summary"`
 	FirstKeptEntryID string `json:"firstKeptEntryId"`
 	TokensBefore     int64  `json:"tokensBefore"`
-	Message   struct {
+	Message          struct {
 		Role         string          `json:"role"`
 		Content      json.RawMessage `json:"content"`
 		Timestamp    int64           `json:"timestamp"`
