@@ -773,11 +773,17 @@ type SessionsSubscribeResult struct {
 // Which session's messages to be told of.
 type SessionsMessagesSubscribeParams struct {
 	// Also tell the messages after this number, the seq of the last one known; 0
-	// begins with the first. Absent: only what comes from now on.
+	// begins with the first, and so does a number that the transcript has not
+	// reached: it is another one. Absent: only what comes from now on.
 	AfterSeq wire.Opt[int64] `json:"afterSeq,omitzero" jsonschema:"minimum=0"`
 
 	// Session key in any spelling. The session need not exist yet.
 	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// Transcript that afterSeq is of, from the last sessions.message. When the
+	// session has another one by now, because it was reset, its messages are told
+	// from the first one on. Ignored without afterSeq.
+	SessionID wire.Opt[string] `json:"sessionId,omitzero" jsonschema:"minLength=1"`
 }
 
 // Which session's messages not to be told of any more.

@@ -4707,6 +4707,15 @@ func (v *SessionsMessagesSubscribeParams) decode(d *wire.Decoder) bool {
 			if !d.Int(&v.AfterSeq.V) || v.AfterSeq.V < 0 {
 				return false
 			}
+		case "sessionId":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.SessionID.Set = true
+			if !d.Text(&v.SessionID.V) || v.SessionID.V == "" {
+				return false
+			}
 		default:
 			if !d.Unknown() {
 				return false
@@ -4724,6 +4733,10 @@ func (v SessionsMessagesSubscribeParams) AppendJSON(b []byte) []byte {
 	if v.AfterSeq.Set {
 		b = append(b, `,"afterSeq":`...)
 		b = strconv.AppendInt(b, v.AfterSeq.V, 10)
+	}
+	if v.SessionID.Set {
+		b = append(b, `,"sessionId":`...)
+		b = wire.AppendText(b, v.SessionID.V)
 	}
 	return append(b, '}')
 }

@@ -384,6 +384,7 @@ var ruleSessionsSubscribeResult = wire.Rule{Types: []string{"object"}, Required:
 var ruleSessionsMessagesSubscribeParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{
 	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "afterSeq", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "sessionId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 }}
 
 var ruleSessionsMessagesUnsubscribeParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{

@@ -1758,14 +1758,20 @@ public struct SessionsMessagesSubscribeParams: Codable, Sendable, Hashable {
     /// Session key in any spelling. The session need not exist yet.
     public var key: String
 
-    /// Also tell the messages after this number, the seq of the last one known; 0 begins with the first.
-    /// Absent: only what comes from now on.
+    /// Also tell the messages after this number, the seq of the last one known; 0 begins with the first,
+    /// and so does a number that the transcript has not reached: it is another one. Absent: only what comes
+    /// from now on.
     public var afterSeq: Int64?
 
+    /// Transcript that afterSeq is of, from the last sessions.message. When the session has another one by
+    /// now, because it was reset, its messages are told from the first one on. Ignored without afterSeq.
+    public var sessionId: String?
+
     /// Creates a value from its members.
-    public init(key: String, afterSeq: Int64? = nil) {
+    public init(key: String, afterSeq: Int64? = nil, sessionId: String? = nil) {
         self.key = key
         self.afterSeq = afterSeq
+        self.sessionId = sessionId
     }
 }
 

@@ -883,15 +883,23 @@ export interface SessionsMessagesSubscribeParams {
   /** Session key in any spelling. The session need not exist yet. (≥ 1 characters) */
   readonly key: string;
   /**
-   * Also tell the messages after this number, the seq of the last one known; 0 begins with the first.
-   * Absent: only what comes from now on. (≥ 0)
+   * Also tell the messages after this number, the seq of the last one known; 0 begins with the first, and
+   * so does a number that the transcript has not reached: it is another one. Absent: only what comes from
+   * now on. (≥ 0)
    */
   readonly afterSeq?: Int64;
+  /**
+   * Transcript that afterSeq is of, from the last sessions.message. When the session has another one by
+   * now, because it was reset, its messages are told from the first one on. Ignored without afterSeq. (≥
+   * 1 characters)
+   */
+  readonly sessionId?: string;
 }
 
 export const SessionsMessagesSubscribeParams: Codec<SessionsMessagesSubscribeParams> = object<SessionsMessagesSubscribeParams>({
   key: string,
   afterSeq: optional(integer),
+  sessionId: optional(string),
 });
 
 /** Which session's messages not to be told of any more. */
