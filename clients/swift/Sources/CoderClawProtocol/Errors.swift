@@ -681,7 +681,7 @@ extension GatewayErrorInfo {
             name: "STORAGE_FAILED",
             meaning: "The gateway could not write its database and takes no changes until it is started again, because it cannot know what is on disk. Reading goes on.",
             cause: "The disk reported an error, or its file system has become read-only.",
-            fix: "Look at the disk (`dmesg`), then restart the gateway: it checks its database before it opens it. `coderclaw logs` has the error.",
+            fix: "Look at the disk, then start the gateway again: it checks its database before it opens it. What happened: `coderclaw logs`",
             isRetryable: true,
             error: "UNAVAILABLE", nextStep: "wait_then_retry", closeCode: nil
         ),
@@ -689,7 +689,7 @@ extension GatewayErrorInfo {
             name: "STORAGE_FULL",
             meaning: "The gateway's disk is full. Nothing of the request was stored.",
             cause: "The disk of the state directory has no room left, or its quota is used up.",
-            fix: "Make room on the gateway's disk and send it again; the gateway needs no restart. What takes the room: `du -sh ~/.coderclaw/*`",
+            fix: "Make room on the disk of its state directory and send it again; the gateway needs no restart.",
             isRetryable: true,
             error: "UNAVAILABLE", nextStep: "wait_then_retry", closeCode: nil
         ),

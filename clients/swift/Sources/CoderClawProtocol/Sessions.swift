@@ -1775,6 +1775,87 @@ public struct SessionsMessagesSubscribeParams: Codable, Sendable, Hashable {
     }
 }
 
+/// Which messages of a session to list.
+public struct SessionsMessagesListParams: Codable, Sendable, Hashable {
+    /// Session key in any spelling.
+    public var key: String
+
+    /// Begin behind the message of this number. Absent: with the first one that is left.
+    public var afterSeq: Int64?
+
+    /// Transcript that afterSeq is of, from the page before. When the session has another one by now, its
+    /// messages are listed from the first one on.
+    public var sessionId: String?
+
+    /// At most so many messages. Absent: 200. A page ends at 6 MiB.
+    public var limit: Int64?
+
+    /// Texts as long as they are, instead of cut as chat.history cuts them.
+    public var full: Bool?
+
+    /// Creates a value from its members.
+    public init(
+        key: String,
+        afterSeq: Int64? = nil,
+        sessionId: String? = nil,
+        limit: Int64? = nil,
+        full: Bool? = nil
+    ) {
+        self.key = key
+        self.afterSeq = afterSeq
+        self.sessionId = sessionId
+        self.limit = limit
+        self.full = full
+    }
+}
+
+/// A message with its place in the transcript.
+public struct SessionsMessageItem: Codable, Sendable, Hashable {
+    /// Id of the message in the transcript, 8 hex digits.
+    public var messageId: String
+
+    /// Number of the message in the transcript, from 1.
+    public var seq: Int64
+
+    /// The message, as chat.history shows it or in full.
+    public var message: ChatMessage
+
+    /// Creates a value from its members.
+    public init(messageId: String, seq: Int64, message: ChatMessage) {
+        self.messageId = messageId
+        self.seq = seq
+        self.message = message
+    }
+}
+
+/// A page of a transcript, the oldest message first.
+public struct SessionsMessagesListResult: Codable, Sendable, Hashable {
+    /// Canonical session key.
+    public var key: String
+
+    /// Transcript that the messages are of; absent when there is no such session.
+    public var sessionId: String?
+
+    /// The messages.
+    public var messages: [SessionsMessageItem]
+
+    /// What to ask for to get the next page; absent when this is the last.
+    public var afterSeq: Int64?
+
+    /// Creates a value from its members.
+    public init(
+        key: String,
+        sessionId: String? = nil,
+        messages: [SessionsMessageItem],
+        afterSeq: Int64? = nil
+    ) {
+        self.key = key
+        self.sessionId = sessionId
+        self.messages = messages
+        self.afterSeq = afterSeq
+    }
+}
+
 /// Which session's messages not to be told of any more.
 public struct SessionsMessagesUnsubscribeParams: Codable, Sendable, Hashable {
     /// Session key in any spelling.
@@ -1937,6 +2018,13 @@ extension GatewayMethod {
     /// Needs the scope `operator.read`.
     public static let sessionsList = Method<SessionsListParams, SessionsListResult>(
         "sessions.list", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// Pages through a session's messages from the first one on, if asked with texts of any length.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let sessionsMessagesList = Method<SessionsMessagesListParams, SessionsMessagesListResult>(
+        "sessions.messages.list", scope: GatewayScope.operatorRead, isIdempotent: false
     )
 
     /// Has this connection told of a session's messages, by sessions.message, from now on or from a known

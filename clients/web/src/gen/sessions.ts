@@ -902,6 +902,66 @@ export const SessionsMessagesSubscribeParams: Codec<SessionsMessagesSubscribePar
   sessionId: optional(string),
 });
 
+/** Which messages of a session to list. */
+export interface SessionsMessagesListParams {
+  /** Session key in any spelling. (≥ 1 characters) */
+  readonly key: string;
+  /** Begin behind the message of this number. Absent: with the first one that is left. (≥ 0) */
+  readonly afterSeq?: Int64;
+  /**
+   * Transcript that afterSeq is of, from the page before. When the session has another one by now, its
+   * messages are listed from the first one on. (≥ 1 characters)
+   */
+  readonly sessionId?: string;
+  /** At most so many messages. Absent: 200. A page ends at 6 MiB. (1 to 1000) */
+  readonly limit?: Int64;
+  /** Texts as long as they are, instead of cut as chat.history cuts them. */
+  readonly full?: boolean;
+}
+
+export const SessionsMessagesListParams: Codec<SessionsMessagesListParams> = object<SessionsMessagesListParams>({
+  key: string,
+  afterSeq: optional(integer),
+  sessionId: optional(string),
+  limit: optional(integer),
+  full: optional(boolean),
+});
+
+/** A message with its place in the transcript. */
+export interface SessionsMessageItem {
+  /** Id of the message in the transcript, 8 hex digits. (≥ 1 characters) */
+  readonly messageId: string;
+  /** Number of the message in the transcript, from 1. (≥ 1) */
+  readonly seq: Int64;
+  /** The message, as chat.history shows it or in full. */
+  readonly message: ChatMessage;
+}
+
+export const SessionsMessageItem: Codec<SessionsMessageItem> = object<SessionsMessageItem>({
+  messageId: string,
+  seq: integer,
+  message: ref(() => ChatMessage),
+});
+
+/** A page of a transcript, the oldest message first. */
+export interface SessionsMessagesListResult {
+  /** Canonical session key. (≥ 1 characters) */
+  readonly key: string;
+  /** Transcript that the messages are of; absent when there is no such session. (≥ 1 characters) */
+  readonly sessionId?: string;
+  /** The messages. */
+  readonly messages: readonly SessionsMessageItem[];
+  /** What to ask for to get the next page; absent when this is the last. (≥ 0) */
+  readonly afterSeq?: Int64;
+}
+
+export const SessionsMessagesListResult: Codec<SessionsMessagesListResult> = object<SessionsMessagesListResult>({
+  key: string,
+  sessionId: optional(string),
+  messages: array(ref(() => SessionsMessageItem)),
+  afterSeq: optional(integer),
+});
+
 /** Which session's messages not to be told of any more. */
 export interface SessionsMessagesUnsubscribeParams {
   /** Session key in any spelling. (≥ 1 characters) */
