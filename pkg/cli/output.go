@@ -108,8 +108,8 @@ func (p *printer) line(v any) error {
 }
 
 // table prints rows under a header, in columns. Cells hold no control characters
-// afterwards, wherever their text came from. On a terminal the last column, which is
-// the one for reading, is cut to what is left of a line.
+// afterwards, wherever their text came from. On a terminal a last column that is told
+// elsewhere in full is cut to what is left of a line.
 func (p *printer) table(header []string, rows [][]string) error {
 	w := tabwriter.NewWriter(p.out, 0, 0, tableGap, ' ', 0)
 	fmt.Fprintln(w, strings.Join(header, "\t"))
@@ -141,9 +141,15 @@ const (
 	lastColumnMin = 12
 )
 
+// mayBeCut reports whether a column of the title is a taste of something that another
+// command shows whole. Paths, reasons and ids are not.
+func mayBeCut(title string) bool {
+	return title == "TITLE" || title == "LAST MESSAGE" || title == "MESSAGE" || title == "DESCRIPTION"
+}
+
 // lastColumn is how wide the last column may be on this terminal, 0 for any width.
 func (p *printer) lastColumn(header []string, cells [][]string) int {
-	if p.width == 0 || len(header) < 2 {
+	if p.width == 0 || len(header) < 2 || !mayBeCut(header[len(header)-1]) {
 		return 0
 	}
 	left := p.width

@@ -27,5 +27,8 @@ func TestATableFitsTheTerminal(t *testing.T) {
 	require.Contains(t, print(80)[1], "Ä…")
 	require.Contains(t, print(80)[2], "agent:main:whatsapp:group:12345@g.us", "what is copied is whole")
 	require.Contains(t, print(20)[1], strings.Repeat("Ä", lastColumnMin-1)+"…")
+	head[2] = "WORKSPACE"
+	require.Contains(t, print(80)[1], strings.Repeat("Ä", 90), "nor is a path cut")
+	head[2] = "TITLE"
 	require.Contains(t, print(0)[1], strings.Repeat("Ä", 90), "a pipe gets all of it")
 }
