@@ -201,3 +201,66 @@ func TestARunningOriginalIsFoundByItsLock(t *testing.T) {
 	lock(1<<30, filepath.Join(from, "openclaw.json"), 0)
 	require.NoError(t, Running(from, temp), "no such process")
 }
+
+// withFolders is the recorded source with what an agent has written.
+func withFolders(t *testing.T) string {
+	from := filepath.Join(t.TempDir(), "source")
+	require.NoError(t, os.CopyFS(from, os.DirFS(recorded)))
+	for name, text := range map[string]string{
+		"workspace/SOUL.md": "Be kind.", "workspace/memory/2026-11-22.md": "We met.", "workspace/tool.sh": "#!/bin/sh\n",
+		"workspace/node_modules/x/index.js": "x", "workspace-helper/IDENTITY.md": "Helper", "workspace-old.removed-1/x": "gone", "canvas/index.html": "no agent's",
+	} {
+		file := filepath.Join(from, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o700))
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	}
+	require.NoError(t, os.Chmod(filepath.Join(from, "workspace/tool.sh"), 0o755))
+	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(from, "workspace/out")))
+	return from
+}
+
+func TestAgentsFoldersComeAlong(t *testing.T) {
+	from := withFolders(t)
+	before := tree(t, from)
+	h := newHouse(t)
+	dry := h.run(t, from, false)
+	require.NoDirExists(t, filepath.Join(h.dir, "workspace"))
+	r := h.run(t, from, true)
+	dry.Applied = true
+	require.Equal(t, r, dry)
+	v := verdicts(r)
+	require.Equal(t, "new 3 files, 2 links or dependencies left out", v["workspace workspace"])
+	require.Equal(t, "new 1 files", v["workspace workspace-helper"])
+	raw, err := os.ReadFile(filepath.Join(h.dir, "workspace/memory/2026-11-22.md"))
+	require.NoError(t, err)
+	require.Equal(t, "We met.", string(raw))
+	info, err := os.Stat(filepath.Join(h.dir, "workspace/tool.sh"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	for _, absent := range []string{"workspace/out", "workspace/node_modules", "workspace/.coderclaw-import", "canvas", "workspace-old.removed-1"} {
+		_, err := os.Lstat(filepath.Join(h.dir, absent))
+		require.ErrorIs(t, err, os.ErrNotExist, absent)
+	}
+	require.Equal(t, before, tree(t, from))
+	again := h.run(t, from, true)
+	require.Zero(t, again.Count(VerdictNew), "%v", again.Items)
+}
+
+func TestFilesOfAnAgentThatAreHereStay(t *testing.T) {
+	from := withFolders(t)
+	h := newHouse(t)
+	outside := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(h.dir, "workspace"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "workspace/SOUL.md"), []byte("Be mine."), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "workspace/.coderclaw-import"), []byte("of a run that was killed"), 0o600))
+	require.NoError(t, os.Symlink(outside, filepath.Join(h.dir, "workspace-helper")))
+	r := h.run(t, from, true)
+	require.Equal(t, "new 2 files, 1 are others here and stay, 2 links or dependencies left out", verdicts(r)["workspace workspace"])
+	raw, err := os.ReadFile(filepath.Join(h.dir, "workspace/SOUL.md"))
+	require.NoError(t, err)
+	require.Equal(t, "Be mine.", string(raw))
+	left, err := os.ReadDir(outside)
+	require.NoError(t, err)
+	require.Empty(t, left, "nothing is written through a link")
+	require.NotEmpty(t, r.Problems)
+}
