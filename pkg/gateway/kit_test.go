@@ -225,6 +225,9 @@ func (s *server) stop(cause error) error {
 	return err
 }
 
+// diskTroubles are methods that are not listed and fail so.
+var diskTroubles = map[string]error{"full": store.ErrFull, "no space": syscall.ENOSPC, "failed": store.ErrFailed, "read-only": syscall.EROFS}
+
 // register adds methods that do what their names say.
 func (s *server) register() {
 	add := func(name, role, scope string, h wire.Handler) {
@@ -260,8 +263,8 @@ func (s *server) register() {
 	add("fail", "any", "", func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
 		return nil, errors.New("disk /dev/sda1 on fire")
 	})
-	for name, err := range map[string]error{"full": store.ErrFull, "nospace": syscall.ENOSPC, "failed": store.ErrFailed, "readonly": syscall.EROFS} {
-		add(name, "any", "", func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
+	for name, err := range diskTroubles {
+		s.g.Register(wire.MethodInfo{Name: name, Role: "any"}, func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
 			return nil, fmt.Errorf("commit to /var/secret/path: %w", err)
 		})
 	}

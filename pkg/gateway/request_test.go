@@ -122,7 +122,7 @@ func TestResults(t *testing.T) {
 
 // What a person can do something about is told: a disk that is full, or that fails.
 func TestTroubleWithTheDiskIsTold(t *testing.T) {
-	for method, code := range map[string]string{"full": "STORAGE_FULL", "nospace": "STORAGE_FULL", "failed": "STORAGE_FAILED", "readonly": "STORAGE_FAILED"} {
+	for method, code := range map[string]string{"full": "STORAGE_FULL", "no space": "STORAGE_FULL", "failed": "STORAGE_FAILED", "read-only": "STORAGE_FAILED"} {
 		t.Run(method, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, nil)

@@ -42,7 +42,7 @@ func (s *Service) SessionsMessagesList(_ context.Context, _ *wire.Peer, p protoc
 	for _, m := range list {
 		shown := shape(m)
 		bytes += len(shown.AppendJSON(nil))
-		if bytes > pageBytesMax && len(result.Messages) > 0 {
+		if bytes > s.pageBytes && len(result.Messages) > 0 {
 			break
 		}
 		next.Seq = m.Seq

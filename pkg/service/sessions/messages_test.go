@@ -56,8 +56,9 @@ func TestATranscriptIsListedPageByPage(t *testing.T) {
 
 func TestAPageOfLargeMessagesEndsAndGoesOn(t *testing.T) {
 	r := newRoom(t)
+	r.pageBytes = 1000
 	for i := range 3 {
-		r.say(t, "x", fmt.Sprint(i)+strings.Repeat("x", pageBytesMax-100))
+		r.say(t, "x", fmt.Sprint(i)+strings.Repeat("x", 990))
 	}
 	texts, n := r.pages(t, protocol.SessionsMessagesListParams{Key: "x"})
 	require.Len(t, texts, 3)

@@ -85,6 +85,7 @@ type Service struct {
 	show, whole func(session.Message) protocol.ChatMessage
 	model       func() Model
 	path        string
+	pageBytes   int // of sessions.messages.list
 	subscribers *subscribers
 }
 
@@ -100,7 +101,7 @@ func New(c Config) (*Service, error) {
 	}
 	return &Service{
 		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, whole: c.Whole, model: c.Model,
-		path: c.StorePath, subscribers: newSubscribers(),
+		path: c.StorePath, pageBytes: pageBytesMax, subscribers: newSubscribers(),
 	}, nil
 }
 
