@@ -272,6 +272,12 @@ func (c Client) SessionsList(ctx context.Context, params SessionsListParams) (Se
 	return wire.Call(ctx, c.Caller, MethodSessionsList, params)
 }
 
+// SessionsMessagesList calls sessions.messages.list: Pages through a session's messages from the
+// first one on, if asked with texts of any length.
+func (c Client) SessionsMessagesList(ctx context.Context, params SessionsMessagesListParams) (SessionsMessagesListResult, error) {
+	return wire.Call(ctx, c.Caller, MethodSessionsMessagesList, params)
+}
+
 // SessionsMessagesSubscribe calls sessions.messages.subscribe: Has this connection told of a
 // session's messages, by sessions.message, from now on or from a known one on.
 func (c Client) SessionsMessagesSubscribe(ctx context.Context, params SessionsMessagesSubscribeParams) (SessionsMessagesSubscribeResult, error) {

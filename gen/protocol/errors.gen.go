@@ -133,6 +133,11 @@ const (
 	DetailSessionNotFound = "SESSION_NOT_FOUND"
 	// DetailShuttingDown: The gateway is stopping and takes no new work.
 	DetailShuttingDown = "SHUTTING_DOWN"
+	// DetailStorageFailed: The gateway could not write its database and takes no changes until it is
+	// started again, because it cannot know what is on disk. Reading goes on.
+	DetailStorageFailed = "STORAGE_FAILED"
+	// DetailStorageFull: The gateway's disk is full. Nothing of the request was stored.
+	DetailStorageFull = "STORAGE_FULL"
 	// DetailTaskNotEnded: The task has not ended, so it cannot be done once more.
 	DetailTaskNotEnded = "TASK_NOT_ENDED"
 	// DetailTaskNotFound: There is no such task.
@@ -303,6 +308,10 @@ func DetailNextStep(code string) string {
 		return "check_session_key"
 	case DetailShuttingDown:
 		return "reconnect"
+	case DetailStorageFailed:
+		return "wait_then_retry"
+	case DetailStorageFull:
+		return "wait_then_retry"
 	case DetailTaskNotEnded:
 		return "cancel_task"
 	case DetailTaskNotFound:
@@ -723,6 +732,22 @@ func Errors() []wire.ErrorInfo {
 			Retryable: true,
 			Error:     "UNAVAILABLE",
 			NextStep:  "reconnect",
+		},
+		{Kind: wire.KindDetail, Name: "STORAGE_FAILED",
+			Meaning:   "The gateway could not write its database and takes no changes until it is started again, because it cannot know what is on disk. Reading goes on.",
+			Cause:     "The disk reported an error, or its file system has become read-only.",
+			Fix:       "Look at the disk, then start the gateway again: it checks its database before it opens it. What happened: `coderclaw logs`",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "wait_then_retry",
+		},
+		{Kind: wire.KindDetail, Name: "STORAGE_FULL",
+			Meaning:   "The gateway's disk is full. Nothing of the request was stored.",
+			Cause:     "The disk of the state directory has no room left, or its quota is used up.",
+			Fix:       "Make room on the disk of its state directory and send it again; the gateway needs no restart.",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "wait_then_retry",
 		},
 		{Kind: wire.KindDetail, Name: "TASK_NOT_ENDED",
 			Meaning:  "The task has not ended, so it cannot be done once more.",

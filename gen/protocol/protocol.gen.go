@@ -90,6 +90,7 @@ func Methods() []wire.MethodInfo {
 		MethodSessionsCreate.MethodInfo,
 		MethodSessionsDelete.MethodInfo,
 		MethodSessionsList.MethodInfo,
+		MethodSessionsMessagesList.MethodInfo,
 		MethodSessionsMessagesSubscribe.MethodInfo,
 		MethodSessionsMessagesUnsubscribe.MethodInfo,
 		MethodSessionsPatch.MethodInfo,
@@ -332,6 +333,9 @@ func Definitions() []string {
 		"SessionsListParams",
 		"SessionsListResult",
 		"SessionsMessageEvent",
+		"SessionsMessageItem",
+		"SessionsMessagesListParams",
+		"SessionsMessagesListResult",
 		"SessionsMessagesSubscribeParams",
 		"SessionsMessagesSubscribeResult",
 		"SessionsMessagesUnsubscribeParams",
@@ -810,6 +814,12 @@ func Validate(def string, raw []byte) error {
 		_, err = DecodeSessionsListResult(raw)
 	case "SessionsMessageEvent":
 		_, err = DecodeSessionsMessageEvent(raw)
+	case "SessionsMessageItem":
+		_, err = DecodeSessionsMessageItem(raw)
+	case "SessionsMessagesListParams":
+		_, err = DecodeSessionsMessagesListParams(raw)
+	case "SessionsMessagesListResult":
+		_, err = DecodeSessionsMessagesListResult(raw)
 	case "SessionsMessagesSubscribeParams":
 		_, err = DecodeSessionsMessagesSubscribeParams(raw)
 	case "SessionsMessagesSubscribeResult":
@@ -1389,6 +1399,12 @@ func rule(def string) *wire.Rule {
 		return &ruleSessionsListResult
 	case "SessionsMessageEvent":
 		return &ruleSessionsMessageEvent
+	case "SessionsMessageItem":
+		return &ruleSessionsMessageItem
+	case "SessionsMessagesListParams":
+		return &ruleSessionsMessagesListParams
+	case "SessionsMessagesListResult":
+		return &ruleSessionsMessagesListResult
 	case "SessionsMessagesSubscribeParams":
 		return &ruleSessionsMessagesSubscribeParams
 	case "SessionsMessagesSubscribeResult":

@@ -773,11 +773,64 @@ type SessionsSubscribeResult struct {
 // Which session's messages to be told of.
 type SessionsMessagesSubscribeParams struct {
 	// Also tell the messages after this number, the seq of the last one known; 0
-	// begins with the first. Absent: only what comes from now on.
+	// begins with the first, and so does a number that the transcript has not
+	// reached: it is another one. Absent: only what comes from now on.
 	AfterSeq wire.Opt[int64] `json:"afterSeq,omitzero" jsonschema:"minimum=0"`
 
 	// Session key in any spelling. The session need not exist yet.
 	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// Transcript that afterSeq is of, from the last sessions.message. When the
+	// session has another one by now, because it was reset, its messages are told
+	// from the first one on. Ignored without afterSeq.
+	SessionID wire.Opt[string] `json:"sessionId,omitzero" jsonschema:"minLength=1"`
+}
+
+// Which messages of a session to list.
+type SessionsMessagesListParams struct {
+	// Begin behind the message of this number. Absent: with the first one that is
+	// left.
+	AfterSeq wire.Opt[int64] `json:"afterSeq,omitzero" jsonschema:"minimum=0"`
+
+	// Texts as long as they are, instead of cut as chat.history cuts them.
+	Full wire.Opt[bool] `json:"full,omitzero"`
+
+	// Session key in any spelling.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// At most so many messages. Absent: 200. A page ends at 6 MiB.
+	Limit wire.Opt[int64] `json:"limit,omitzero" jsonschema:"minimum=1,maximum=1000"`
+
+	// Transcript that afterSeq is of, from the page before. When the session has
+	// another one by now, its messages are listed from the first one on.
+	SessionID wire.Opt[string] `json:"sessionId,omitzero" jsonschema:"minLength=1"`
+}
+
+// A message with its place in the transcript.
+type SessionsMessageItem struct {
+	// The message, as chat.history shows it or in full.
+	Message ChatMessage `json:"message"`
+
+	// Id of the message in the transcript, 8 hex digits.
+	MessageID string `json:"messageId" jsonschema:"minLength=1"`
+
+	// Number of the message in the transcript, from 1.
+	Seq int64 `json:"seq" jsonschema:"minimum=1"`
+}
+
+// A page of a transcript, the oldest message first.
+type SessionsMessagesListResult struct {
+	// What to ask for to get the next page; absent when this is the last.
+	AfterSeq wire.Opt[int64] `json:"afterSeq,omitzero" jsonschema:"minimum=0"`
+
+	// Canonical session key.
+	Key string `json:"key" jsonschema:"minLength=1"`
+
+	// The messages.
+	Messages []SessionsMessageItem `json:"messages"`
+
+	// Transcript that the messages are of; absent when there is no such session.
+	SessionID wire.Opt[string] `json:"sessionId,omitzero" jsonschema:"minLength=1"`
 }
 
 // Which session's messages not to be told of any more.
@@ -875,6 +928,14 @@ var MethodSessionsList = wire.Method[SessionsListParams, SessionsListResult]{
 	MethodInfo: wire.MethodInfo{Name: "sessions.list", Domain: "sessions", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Sessions, newest first."},
 	Params:     CodecSessionsListParams,
 	Result:     CodecSessionsListResult,
+}
+
+// MethodSessionsMessagesList describes sessions.messages.list: Pages through a session's messages from the first one on, if asked with texts of any
+// length.
+var MethodSessionsMessagesList = wire.Method[SessionsMessagesListParams, SessionsMessagesListResult]{
+	MethodInfo: wire.MethodInfo{Name: "sessions.messages.list", Domain: "sessions", Role: "operator", Scope: "operator.read", Idempotency: "", Replay: "", Staged: false, Listed: true, Since: "3", Doc: "Pages through a session's messages from the first one on, if asked with texts of any length."},
+	Params:     CodecSessionsMessagesListParams,
+	Result:     CodecSessionsMessagesListResult,
 }
 
 // MethodSessionsMessagesSubscribe describes sessions.messages.subscribe: Has this connection told of a session's messages, by sessions.message, from now on or from
@@ -975,6 +1036,9 @@ type SessionsService interface {
 	SessionsDelete(ctx context.Context, peer *wire.Peer, params SessionsDeleteParams) (SessionsDeleteResult, error)
 	// SessionsList handles sessions.list: Sessions, newest first.
 	SessionsList(ctx context.Context, peer *wire.Peer, params SessionsListParams) (SessionsListResult, error)
+	// SessionsMessagesList handles sessions.messages.list: Pages through a session's messages from the
+	// first one on, if asked with texts of any length.
+	SessionsMessagesList(ctx context.Context, peer *wire.Peer, params SessionsMessagesListParams) (SessionsMessagesListResult, error)
 	// SessionsMessagesSubscribe handles sessions.messages.subscribe: Has this connection told of a
 	// session's messages, by sessions.message, from now on or from a known one on.
 	SessionsMessagesSubscribe(ctx context.Context, peer *wire.Peer, params SessionsMessagesSubscribeParams) (SessionsMessagesSubscribeResult, error)
@@ -1011,6 +1075,7 @@ func MountSessions(r wire.Registry, s SessionsService) {
 	wire.Handle(r, MethodSessionsCreate, s.SessionsCreate)
 	wire.Handle(r, MethodSessionsDelete, s.SessionsDelete)
 	wire.Handle(r, MethodSessionsList, s.SessionsList)
+	wire.Handle(r, MethodSessionsMessagesList, s.SessionsMessagesList)
 	wire.Handle(r, MethodSessionsMessagesSubscribe, s.SessionsMessagesSubscribe)
 	wire.Handle(r, MethodSessionsMessagesUnsubscribe, s.SessionsMessagesUnsubscribe)
 	wire.Handle(r, MethodSessionsPatch, s.SessionsPatch)

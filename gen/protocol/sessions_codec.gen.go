@@ -4707,6 +4707,15 @@ func (v *SessionsMessagesSubscribeParams) decode(d *wire.Decoder) bool {
 			if !d.Int(&v.AfterSeq.V) || v.AfterSeq.V < 0 {
 				return false
 			}
+		case "sessionId":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.SessionID.Set = true
+			if !d.Text(&v.SessionID.V) || v.SessionID.V == "" {
+				return false
+			}
 		default:
 			if !d.Unknown() {
 				return false
@@ -4721,6 +4730,337 @@ func (v SessionsMessagesSubscribeParams) AppendJSON(b []byte) []byte {
 	b = append(b, '{')
 	b = append(b, `"key":`...)
 	b = wire.AppendText(b, v.Key)
+	if v.AfterSeq.Set {
+		b = append(b, `,"afterSeq":`...)
+		b = strconv.AppendInt(b, v.AfterSeq.V, 10)
+	}
+	if v.SessionID.Set {
+		b = append(b, `,"sessionId":`...)
+		b = wire.AppendText(b, v.SessionID.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsMessagesListParams reads one SessionsMessagesListParams strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsMessagesListParams(raw []byte) (SessionsMessagesListParams, error) {
+	var v SessionsMessagesListParams
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesListParams), wire.Explain(raw, wire.Closed, &ruleSessionsMessagesListParams, rule)
+}
+
+// DecodeSessionsMessagesListParamsOpen reads one SessionsMessagesListParams as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsMessagesListParamsOpen(raw []byte) (SessionsMessagesListParams, error) {
+	var v SessionsMessagesListParams
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesListParams), wire.Explain(raw, wire.Open, &ruleSessionsMessagesListParams, rule)
+}
+
+// CodecSessionsMessagesListParams converts between SessionsMessagesListParams and JSON.
+var CodecSessionsMessagesListParams = wire.Codec[SessionsMessagesListParams]{Decode: DecodeSessionsMessagesListParams, DecodeOpen: DecodeSessionsMessagesListParamsOpen, Append: appendSessionsMessagesListParams}
+
+func appendSessionsMessagesListParams(b []byte, v SessionsMessagesListParams) []byte {
+	return v.AppendJSON(b)
+}
+
+// MarshalJSON encodes v.
+func (v SessionsMessagesListParams) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsMessagesListParams) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsMessagesListParamsOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsMessagesListParams) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "afterSeq":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.AfterSeq.Set = true
+			if !d.Int(&v.AfterSeq.V) || v.AfterSeq.V < 0 {
+				return false
+			}
+		case "sessionId":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			v.SessionID.Set = true
+			if !d.Text(&v.SessionID.V) || v.SessionID.V == "" {
+				return false
+			}
+		case "limit":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.Limit.Set = true
+			if !d.Int(&v.Limit.V) || v.Limit.V > 1000 || v.Limit.V < 1 {
+				return false
+			}
+		case "full":
+			if seen0&0x10 != 0 {
+				return false
+			}
+			seen0 |= 0x10
+			v.Full.Set = true
+			if !d.Bool(&v.Full.V) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x1 == 0x1
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsMessagesListParams) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	if v.AfterSeq.Set {
+		b = append(b, `,"afterSeq":`...)
+		b = strconv.AppendInt(b, v.AfterSeq.V, 10)
+	}
+	if v.SessionID.Set {
+		b = append(b, `,"sessionId":`...)
+		b = wire.AppendText(b, v.SessionID.V)
+	}
+	if v.Limit.Set {
+		b = append(b, `,"limit":`...)
+		b = strconv.AppendInt(b, v.Limit.V, 10)
+	}
+	if v.Full.Set {
+		b = append(b, `,"full":`...)
+		b = strconv.AppendBool(b, v.Full.V)
+	}
+	return append(b, '}')
+}
+
+// DecodeSessionsMessageItem reads one SessionsMessageItem strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsMessageItem(raw []byte) (SessionsMessageItem, error) {
+	var v SessionsMessageItem
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessageItem), wire.Explain(raw, wire.Closed, &ruleSessionsMessageItem, rule)
+}
+
+// DecodeSessionsMessageItemOpen reads one SessionsMessageItem as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsMessageItemOpen(raw []byte) (SessionsMessageItem, error) {
+	var v SessionsMessageItem
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessageItem), wire.Explain(raw, wire.Open, &ruleSessionsMessageItem, rule)
+}
+
+// CodecSessionsMessageItem converts between SessionsMessageItem and JSON.
+var CodecSessionsMessageItem = wire.Codec[SessionsMessageItem]{Decode: DecodeSessionsMessageItem, DecodeOpen: DecodeSessionsMessageItemOpen, Append: appendSessionsMessageItem}
+
+func appendSessionsMessageItem(b []byte, v SessionsMessageItem) []byte { return v.AppendJSON(b) }
+
+// MarshalJSON encodes v.
+func (v SessionsMessageItem) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsMessageItem) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsMessageItemOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsMessageItem) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "messageId":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.MessageID) || v.MessageID == "" {
+				return false
+			}
+		case "seq":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			if !d.Int(&v.Seq) || v.Seq < 1 {
+				return false
+			}
+		case "message":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !v.Message.decode(d) {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x7 == 0x7
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsMessageItem) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"messageId":`...)
+	b = wire.AppendText(b, v.MessageID)
+	b = append(b, `,"seq":`...)
+	b = strconv.AppendInt(b, v.Seq, 10)
+	b = append(b, `,"message":`...)
+	b = v.Message.AppendJSON(b)
+	return append(b, '}')
+}
+
+// DecodeSessionsMessagesListResult reads one SessionsMessagesListResult strictly. The error is a wire.ValidationErrors or a *wire.SyntaxError.
+func DecodeSessionsMessagesListResult(raw []byte) (SessionsMessagesListResult, error) {
+	var v SessionsMessagesListResult
+	d := wire.NewDecoder(raw, wire.Closed)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesListResult), wire.Explain(raw, wire.Closed, &ruleSessionsMessagesListResult, rule)
+}
+
+// DecodeSessionsMessagesListResultOpen reads one SessionsMessagesListResult as a client does: unknown members are dropped, unknown enum values kept.
+func DecodeSessionsMessagesListResultOpen(raw []byte) (SessionsMessagesListResult, error) {
+	var v SessionsMessagesListResult
+	d := wire.NewDecoder(raw, wire.Open)
+	if v.decode(&d) && d.End() {
+		return v, nil
+	}
+	return *new(SessionsMessagesListResult), wire.Explain(raw, wire.Open, &ruleSessionsMessagesListResult, rule)
+}
+
+// CodecSessionsMessagesListResult converts between SessionsMessagesListResult and JSON.
+var CodecSessionsMessagesListResult = wire.Codec[SessionsMessagesListResult]{Decode: DecodeSessionsMessagesListResult, DecodeOpen: DecodeSessionsMessagesListResultOpen, Append: appendSessionsMessagesListResult}
+
+func appendSessionsMessagesListResult(b []byte, v SessionsMessagesListResult) []byte {
+	return v.AppendJSON(b)
+}
+
+// MarshalJSON encodes v.
+func (v SessionsMessagesListResult) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON decodes a copy of data openly.
+func (v *SessionsMessagesListResult) UnmarshalJSON(data []byte) (err error) {
+	*v, err = DecodeSessionsMessagesListResultOpen(append([]byte(nil), data...))
+	return err
+}
+
+func (v *SessionsMessagesListResult) decode(d *wire.Decoder) bool {
+	if !d.OpenObject() {
+		return false
+	}
+	var seen0 uint64
+	for key, ok := d.Member(); ok; key, ok = d.Member() {
+		switch key {
+		case "key":
+			if seen0&0x1 != 0 {
+				return false
+			}
+			seen0 |= 0x1
+			if !d.Text(&v.Key) || v.Key == "" {
+				return false
+			}
+		case "sessionId":
+			if seen0&0x2 != 0 {
+				return false
+			}
+			seen0 |= 0x2
+			v.SessionID.Set = true
+			if !d.Text(&v.SessionID.V) || v.SessionID.V == "" {
+				return false
+			}
+		case "messages":
+			if seen0&0x4 != 0 {
+				return false
+			}
+			seen0 |= 0x4
+			if !d.OpenArray() {
+				return false
+			}
+			v.Messages = make([]SessionsMessageItem, 0, d.HintObjects(2, 64))
+			for d.Element() {
+				v.Messages = append(v.Messages, *new(SessionsMessageItem))
+				if !v.Messages[len(v.Messages)-1].decode(d) {
+					return false
+				}
+			}
+			if !d.CloseArray() {
+				return false
+			}
+		case "afterSeq":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			v.AfterSeq.Set = true
+			if !d.Int(&v.AfterSeq.V) || v.AfterSeq.V < 0 {
+				return false
+			}
+		default:
+			if !d.Unknown() {
+				return false
+			}
+		}
+	}
+	return d.CloseObject() && seen0&0x5 == 0x5
+}
+
+// AppendJSON appends the JSON of v to b, members in the order of the schema.
+func (v SessionsMessagesListResult) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	b = append(b, `"key":`...)
+	b = wire.AppendText(b, v.Key)
+	if v.SessionID.Set {
+		b = append(b, `,"sessionId":`...)
+		b = wire.AppendText(b, v.SessionID.V)
+	}
+	b = append(b, `,"messages":`...)
+	b = append(b, '[')
+	for i1 := range v.Messages {
+		if i1 > 0 {
+			b = append(b, ',')
+		}
+		b = v.Messages[i1].AppendJSON(b)
+	}
+	b = append(b, ']')
 	if v.AfterSeq.Set {
 		b = append(b, `,"afterSeq":`...)
 		b = strconv.AppendInt(b, v.AfterSeq.V, 10)

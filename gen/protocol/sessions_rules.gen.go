@@ -384,6 +384,28 @@ var ruleSessionsSubscribeResult = wire.Rule{Types: []string{"object"}, Required:
 var ruleSessionsMessagesSubscribeParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{
 	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "afterSeq", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "sessionId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+}}
+
+var ruleSessionsMessagesListParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "afterSeq", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
+	{Name: "sessionId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "limit", Rule: wire.Rule{Types: []string{"integer"}, Maximum: "1000", Minimum: "1"}},
+	{Name: "full", Rule: wire.Rule{Types: []string{"boolean"}}},
+}}
+
+var ruleSessionsMessageItem = wire.Rule{Types: []string{"object"}, Required: []string{"messageId", "seq", "message"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "messageId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "seq", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "1"}},
+	{Name: "message", Rule: wire.Rule{Ref: "ChatMessage"}},
+}}
+
+var ruleSessionsMessagesListResult = wire.Rule{Types: []string{"object"}, Required: []string{"key", "messages"}, Closed: true, Properties: []wire.PropertyRule{
+	{Name: "key", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "sessionId", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
+	{Name: "messages", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "SessionsMessageItem"}}},
+	{Name: "afterSeq", Rule: wire.Rule{Types: []string{"integer"}, Minimum: "0"}},
 }}
 
 var ruleSessionsMessagesUnsubscribeParams = wire.Rule{Types: []string{"object"}, Required: []string{"key"}, Closed: true, Properties: []wire.PropertyRule{

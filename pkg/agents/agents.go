@@ -50,7 +50,9 @@ var bucket = store.NewBucket[record]("agents.records")
 // record is what is stored of an agent, by its id. Empty members of the default
 // agent's mean that nobody changed them.
 type record struct {
-	Name      string `json:"name,omitempty"`
+	Name string `json:"name,omitempty"`
+	// Workspace is relative to the state directory where it lies below that, so that
+	// the directory can be moved, or brought back on another machine.
 	Workspace string `json:"workspace,omitempty"`
 	// Made says that the folder was made for the agent.
 	Made      bool     `json:"made,omitempty"`
@@ -157,7 +159,7 @@ func (r *Registry) Exists(id string) bool {
 
 func (r *Registry) agentLocked(id string) Agent {
 	rec := r.list[id]
-	a := Agent{ID: id, Name: rec.Name, Workspace: rec.Workspace, Model: rec.Model, Fallbacks: slices.Clone(rec.Fallbacks)}
+	a := Agent{ID: id, Name: rec.Name, Workspace: r.located(rec.Workspace), Model: rec.Model, Fallbacks: slices.Clone(rec.Fallbacks)}
 	if rec.NoFallbacks {
 		a.Fallbacks = []string{}
 	}
@@ -213,7 +215,7 @@ func (r *Registry) Create(ctx context.Context, d Draft) (Agent, error) {
 		return Agent{}, err
 	}
 	now := time.Now().UnixMilli()
-	err = r.save(ctx, id, record{Name: name, Workspace: path, Made: made, CreatedAtMs: now, UpdatedAtMs: now})
+	err = r.save(ctx, id, record{Name: name, Workspace: r.portable(path), Made: made, CreatedAtMs: now, UpdatedAtMs: now})
 	if err != nil {
 		return Agent{}, err
 	}
@@ -258,13 +260,13 @@ func (r *Registry) Update(ctx context.Context, id string, c Change) (Agent, erro
 		rec.NoFallbacks = len(rec.Fallbacks) == 0
 	}
 	if c.Workspace != nil {
-		if rec.Workspace, rec.Made, err = r.openWorkspace(a.ID, *c.Workspace); err != nil {
+		if a.Workspace, rec.Made, err = r.openWorkspace(a.ID, *c.Workspace); err != nil {
 			return Agent{}, err
 		}
-		if err := seed(rec.Workspace, cmp.Or(rec.Name, a.Name), "", ""); err != nil {
+		if err := seed(a.Workspace, cmp.Or(rec.Name, a.Name), "", ""); err != nil {
 			return Agent{}, err
 		}
-		a.Workspace = rec.Workspace
+		rec.Workspace = r.portable(a.Workspace)
 	}
 	if c.Avatar != nil {
 		avatar := ""
@@ -306,7 +308,7 @@ func (r *Registry) Delete(ctx context.Context, id string, aside bool) (movedTo s
 	delete(r.list, a.ID)
 	r.mu.Unlock()
 	if aside && rec.Made {
-		if movedTo, err = moveAside(rec.Workspace); err != nil {
+		if movedTo, err = moveAside(a.Workspace); err != nil {
 			r.log.Warn("the folder of a deleted agent stays where it is", "agentId", a.ID, "err", err)
 		}
 	}

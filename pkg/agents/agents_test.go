@@ -272,3 +272,26 @@ func TestIdentityLines(t *testing.T) {
 	require.Equal(t, "x\n- Name: N\n", withIdentityLine("x", "Name", "N"))
 	require.Equal(t, Identity{}, parseIdentity("- Name: "+strings.Repeat("x", 300)+"\n- Emoji: a\u202eb\nName: none"))
 }
+
+// A state directory may be moved, or brought back on another machine.
+func TestFoldersInTheStateDirectoryMoveWithIt(t *testing.T) {
+	h := newHome(t)
+	inside, outside := h.create("Inside", "workspace-inside"), h.create("Outside", h.path("outside"))
+	require.Equal(t, h.path("state", "workspace-inside"), inside.Workspace)
+	_, err := h.Update(t.Context(), inside.ID, Change{Workspace: new(h.path("state", "workspace-other"))})
+	require.NoError(t, err)
+	require.NoError(t, h.db.Close())
+	require.NoError(t, os.Rename(h.path("state"), h.path("elsewhere")))
+	h.db, err = store.Open(store.Options{Dir: h.path("elsewhere")})
+	require.NoError(t, err)
+	h.Registry, err = New(Config{DB: h.db, DefaultID: "main", Workspace: h.path("elsewhere", "workspace"), StateDir: h.path("elsewhere"), Home: h.dir})
+	require.NoError(t, err)
+	a, ok := h.Find(inside.ID)
+	require.True(t, ok)
+	require.Equal(t, h.path("elsewhere", "workspace-other"), a.Workspace)
+	b, _ := h.Find(outside.ID)
+	require.Equal(t, h.path("outside"), b.Workspace)
+	_, err = h.Delete(t.Context(), inside.ID, true)
+	require.NoError(t, err)
+	require.NoDirExists(t, h.path("elsewhere", "workspace-other"), "it was moved aside")
+}

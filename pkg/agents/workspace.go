@@ -76,6 +76,23 @@ func (r *Registry) resolve(named string) (string, error) {
 	return path, nil
 }
 
+// portable is a folder as it is stored, located the folder that a stored one is.
+func (r *Registry) portable(path string) string {
+	if r.cfg.StateDir != "" && within(r.cfg.StateDir, path) {
+		if rel, err := filepath.Rel(r.cfg.StateDir, path); err == nil {
+			return rel
+		}
+	}
+	return path
+}
+
+func (r *Registry) located(stored string) string {
+	if stored == "" || filepath.IsAbs(stored) {
+		return stored
+	}
+	return filepath.Join(r.cfg.StateDir, stored)
+}
+
 // within reports whether path is dir or lies below it.
 func within(dir, path string) bool {
 	rel, err := filepath.Rel(dir, path)

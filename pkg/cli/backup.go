@@ -5,23 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/coderclaw/gateway/gen/protocol"
-	"github.com/coderclaw/gateway/pkg/certificate"
+	"github.com/coderclaw/gateway/pkg/agents"
 	"github.com/coderclaw/gateway/pkg/internal/bundle"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
 )
 
 const backupHelp = `Packs what makes this gateway yours into one file: the database (paired devices, sessions,
-transcripts, runs, the record), the config, the gateway's token and this machine's device key.
-The gateway may run: it takes the copy of its database itself, and the copy is checked before it
-is packed. The agent's workspace folder is not in it.
+transcripts, runs, the record), the config with the files that it includes, the gateway's token,
+its certificate, this machine's device key, and the agents' folders (workspace, workspace-ID) in
+the state directory. The gateway may run: it takes the copy of its database itself, and the copy
+is checked before it is packed.
+
+Left out, and named: agents' folders elsewhere, links, node_modules, certificate files that the
+config names. Logs, older copies and what can be made anew are not in it either. Folders of more
+than 20,000 files or 4 GiB are refused: leave them out with --no-workspaces.
 
 The file holds secrets. It is made for you alone (mode 0600) and replaces nothing. Without FILE
 it is coderclaw-backup-DATE-TIME.tar.gz in the current folder. To bring it back:
@@ -31,22 +39,11 @@ func (a *App) backupCommand() *cli.Command {
 	return &cli.Command{
 		Name: "backup", Category: categoryGateway,
 		Usage: "pack database, config and keys into one verified file", ArgsUsage: "[FILE]",
-		UsageText: "coderclaw backup [FILE] [--json]", Description: backupHelp,
+		UsageText: "coderclaw backup [FILE] [--no-workspaces] [--json]", Description: backupHelp,
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "no-workspaces", DisableDefaultText: true, Usage: "leave the agents' folders out"}},
 		Action: a.runBackup,
 	}
 }
-
-// packedFiles are the files of a state directory that a backup holds besides the
-// database, and that restore accepts.
-func packedFiles() []string {
-	return []string{
-		configName, settings.TokenFileName, "identity/device.json", "identity/device-auth.json", "identity/known_gateways.json",
-		"tls/" + certificate.FileName, // without its key, clients that pinned it would have to pin anew
-	}
-}
-
-// configName is what the config is called in a backup, wherever it lies.
-const configName = "coderclaw.json"
 
 // backedUp is what backup prints as JSON.
 type backedUp struct {
@@ -56,6 +53,8 @@ type backedUp struct {
 	Rows    int64         `json:"rows"`
 	Version int64         `json:"schemaVersion"`
 	Files   []bundle.File `json:"files"`
+	// LeftOut names what a reader of the backup might look for in vain.
+	LeftOut []leftOut `json:"leftOut"`
 }
 
 func (a *App) runBackup(c *cli.Context) error {
@@ -81,8 +80,9 @@ func (a *App) runBackup(c *cli.Context) error {
 		return a.out.line(out)
 	}
 	a.out.printf("%s  %s, %s in the database, taken and checked\n", out.File, size(out.Bytes), count(out.Rows, "row", "rows"))
-	for _, f := range out.Files {
-		a.out.printf("  %-26s %10s  %s\n", f.Name, size(f.Bytes), f.SHA256[:16])
+	a.printBundled(out.Files)
+	for _, l := range out.LeftOut {
+		a.out.note("not in it: %s (%s)", clean(l.Path), clean(l.Reason))
 	}
 	a.out.note("it holds the gateway's secrets: keep it like a key. To bring it back: coderclaw restore %s", quoted(out.File))
 	return nil
@@ -94,26 +94,68 @@ func (a *App) backUp(c *cli.Context, stateDir, configPath, target string) (out b
 		return out, err
 	}
 	defer os.Remove(copied.path)
-	m := bundle.Manifest{CreatedAt: time.Now().UTC(), Version: a.Version, Files: []bundle.File{{Name: store.FileName, Source: copied.path}}}
-	for _, name := range packedFiles() {
-		source := filepath.Join(stateDir, name)
-		if name == configName {
-			source = configPath
-		}
-		if info, err := os.Stat(source); err == nil && info.Mode().IsRegular() {
-			m.Files = append(m.Files, bundle.File{Name: name, Source: source})
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return out, fmt.Errorf("back up: %w", err)
-		}
-	}
-	if m, err = writeBundle(target, m); err != nil {
-		return out, fmt.Errorf("back up: %w", err)
+	m, g, err := a.pack(c, stateDir, configPath, target, copied)
+	if err != nil {
+		return out, err
 	}
 	info, err := os.Stat(target)
 	if err != nil {
 		return out, fmt.Errorf("back up: %w", err)
 	}
-	return backedUp{File: target, Bytes: info.Size(), Via: via, Rows: copied.rows, Version: copied.version, Files: m.Files}, nil
+	return backedUp{File: target, Bytes: info.Size(), Via: via, Rows: copied.rows, Version: copied.version, Files: m.Files, LeftOut: append([]leftOut{}, g.left...)}, nil
+}
+
+// packTries is how often a backup is begun anew because a file changed under it.
+const packTries = 3
+
+// pack collects the files and writes the bundle. An agent may be writing into its
+// folder, so that a file can change or go meanwhile.
+func (a *App) pack(c *cli.Context, stateDir, configPath, target string, copied databaseCopy) (m bundle.Manifest, g *gathered, err error) {
+	for range packTries {
+		if g, err = gather(stateDir, configPath, a.getenv(c), !c.Bool("no-workspaces")); err != nil {
+			return m, g, err
+		}
+		for _, folder := range copied.folders {
+			if name, err := filepath.Rel(stateDir, folder); err != nil || !isWorkspace(name) {
+				g.leave(folder, "an agent works there, outside of the state directory; it needs a backup of its own")
+			}
+		}
+		m = bundle.Manifest{CreatedAt: time.Now().UTC(), Version: a.Version, Files: append([]bundle.File{{Name: store.FileName, Source: copied.path}}, g.files...)}
+		m, err = writeBundle(target, m)
+		if !errors.Is(err, bundle.ErrChanged) && !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, bundle.ErrChanged):
+		return m, g, withHint(fmt.Errorf("back up: %w", err), "wait until nothing writes to it, or leave the agents' folders out: --no-workspaces")
+	case err != nil:
+		return m, g, fmt.Errorf("back up: %w", err)
+	}
+	return m, g, nil
+}
+
+// printBundled lists the files of a backup; those of an agent's folder are one line.
+func (a *App) printBundled(files []bundle.File) {
+	type total struct {
+		n     int
+		bytes int64
+	}
+	folders := map[string]total{}
+	for _, f := range files {
+		if top, _, _ := strings.Cut(f.Name, "/"); isWorkspace(top) {
+			folders[top] = total{folders[top].n + 1, folders[top].bytes + f.Bytes}
+			continue
+		}
+		sum := ""
+		if len(f.SHA256) > 16 {
+			sum = f.SHA256[:16]
+		}
+		a.out.printf("  %-26s %10s  %s\n", clean(f.Name), size(f.Bytes), sum)
+	}
+	for _, name := range slices.Sorted(maps.Keys(folders)) {
+		a.out.printf("  %-26s %10s  %s\n", clean(name)+"/", size(folders[name].bytes), count(int64(folders[name].n), "file", "files"))
+	}
 }
 
 // writeBundle makes the file under a name of its own, reads it back, and only then
@@ -148,6 +190,8 @@ func writeBundle(target string, m bundle.Manifest) (_ bundle.Manifest, err error
 type databaseCopy struct {
 	path          string
 	rows, version int64
+	// folders are those that agents work in.
+	folders []string
 }
 
 // copyDatabase has the running gateway copy its database, or does it itself.
@@ -155,7 +199,11 @@ func (a *App) copyDatabase(c *cli.Context, stateDir string) (out databaseCopy, v
 	if _, running := runningPort(stateDir); running {
 		err := a.askLong(c.Context, c, func(ctx context.Context, client protocol.Client) error {
 			r, err := client.BackupCreate(ctx, protocol.BackupCreateParams{})
-			out = databaseCopy{r.Path, r.Check.Rows, r.Check.SchemaVersion}
+			if err != nil {
+				return err
+			}
+			out = databaseCopy{path: r.Path, rows: r.Check.Rows, version: r.Check.SchemaVersion}
+			out.folders, err = askFolders(ctx, client)
 			return err
 		})
 		return out, viaGateway, err
@@ -165,9 +213,41 @@ func (a *App) copyDatabase(c *cli.Context, stateDir string) (out databaseCopy, v
 		return out, "", err
 	}
 	keeper := &store.Keeper{DB: db, Verify: verifier(), Log: storeLog()}
+	folders, err := agentFolders(db, stateDir)
+	if err != nil {
+		return out, "", errors.Join(err, db.Close())
+	}
 	made, report, err := keeper.Create(c.Context, store.ReasonRequest)
 	if err := errors.Join(err, db.Close()); err != nil {
 		return out, "", err
 	}
-	return databaseCopy{made.Path, int64(report.Rows()), int64(report.Version)}, viaState, nil
+	return databaseCopy{made.Path, int64(report.Rows()), int64(report.Version), folders}, viaState, nil
+}
+
+// askFolders asks the gateway where its agents work.
+func askFolders(ctx context.Context, client protocol.Client) (folders []string, err error) {
+	list, err := client.AgentsList(ctx, protocol.AgentsListParams{})
+	if err != nil {
+		return nil, err
+	}
+	for _, agent := range list.Agents {
+		files, err := client.AgentsFilesList(ctx, protocol.AgentsFilesListParams{AgentID: agent.ID})
+		if err != nil {
+			return nil, err
+		}
+		folders = append(folders, files.Workspace)
+	}
+	return folders, nil
+}
+
+// agentFolders reads where the agents work while no gateway runs.
+func agentFolders(db *store.DB, stateDir string) (folders []string, err error) {
+	registry, err := agents.New(agents.Config{DB: db, DefaultID: "main", Workspace: filepath.Join(stateDir, "workspace"), StateDir: stateDir})
+	if err != nil {
+		return nil, err
+	}
+	for _, agent := range registry.List() {
+		folders = append(folders, agent.Workspace)
+	}
+	return folders, nil
 }

@@ -21,8 +21,9 @@ import (
 )
 
 const importHelp = `Takes over what an OpenClaw or an original CoderClaw gateway keeps: paired devices with their
-tokens (so phones need not be paired again), sessions with their transcripts, the config as far
-as its keys exist here, and this machine's device key. Stop both gateways first.
+tokens (so phones need not be paired again), sessions with their transcripts, the agents' folders
+that lie there, the config as far as its keys exist here, and this machine's device key. Stop both
+gateways first.
 
 Without --apply it only tells what it would do. Nothing of the source is changed, nothing that is
 here already is replaced, and a second run imports nothing twice.
@@ -36,7 +37,7 @@ out of the way: mv ~/.coderclaw ~/.coderclaw-old; coderclaw import --from ~/.cod
 func (a *App) importCommand() *cli.Command {
 	return &cli.Command{
 		Name: "import", Category: categoryGateway,
-		Usage:     "take over devices, sessions and config of an OpenClaw or original CoderClaw gateway",
+		Usage:     "take over devices, sessions, folders and config of an OpenClaw or original CoderClaw gateway",
 		UsageText: "coderclaw import --from DIR [--apply] [--json]", Description: importHelp,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "state `DIR` of the other gateway, such as ~/.openclaw"},
@@ -72,6 +73,12 @@ func (a *App) runImport(c *cli.Context) error {
 	stateDir, configPath := settings.Paths(getenv)
 	if port, running := runningPort(stateDir); running {
 		return withHint(fmt.Errorf("a gateway runs on %s (port %d)", stateDir, port), "stop it, and run this again")
+	}
+	if err := importer.Running(from, os.TempDir()); err != nil {
+		if apply {
+			return withHint(err, "stop it, and run this again: what it writes meanwhile would be left out")
+		}
+		a.out.note("%v: stop it before you add --apply", err)
 	}
 	report, err := runImporter(c.Context, from, stateDir, configPath, apply)
 	if errors.Is(err, importer.ErrSameDirectory) {

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // style is an SGR sequence.
@@ -27,8 +29,10 @@ const (
 // printer writes results. It colours only what a terminal shows, and nothing at
 // all when NO_COLOR is set.
 type printer struct {
-	out, err           io.Writer
-	colour, errColour  bool
+	out, err          io.Writer
+	colour, errColour bool
+	// width is how many columns the terminal has; 0 means that the output is not one.
+	width              int
 	outIsTTY, errIsTTY bool
 	json               bool
 	// live is the terminal's last line, when a command keeps one; else nil.
@@ -39,6 +43,9 @@ func newPrinter(out, errOut io.Writer, getenv func(string) string) *printer {
 	p := &printer{out: out, err: errOut, outIsTTY: isTerminal(out), errIsTTY: isTerminal(errOut)}
 	plain := getenv("NO_COLOR") != "" || getenv("TERM") == "dumb"
 	p.colour = p.outIsTTY && !plain
+	if f, ok := out.(*os.File); ok && p.outIsTTY {
+		p.width, _, _ = term.GetSize(int(f.Fd())) // 0 when it does not tell
+	}
 	p.errColour = p.errIsTTY && !plain
 	return p
 }
@@ -108,21 +115,61 @@ func (p *printer) line(v any) error {
 }
 
 // table prints rows under a header, in columns. Cells hold no control characters
-// afterwards, wherever their text came from.
+// afterwards, wherever their text came from. On a terminal a last column that is told
+// elsewhere in full is cut to what is left of a line.
 func (p *printer) table(header []string, rows [][]string) error {
-	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(p.out, 0, 0, tableGap, ' ', 0)
 	fmt.Fprintln(w, strings.Join(header, "\t"))
-	for _, row := range rows {
-		cells := make([]string, len(row))
+	cells := make([][]string, len(rows))
+	for n, row := range rows {
+		cells[n] = make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = clean(cell)
-			if cells[i] == "" {
-				cells[i] = "-"
+			cells[n][i] = clean(cell)
+			if cells[n][i] == "" {
+				cells[n][i] = "-"
 			}
 		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	left := p.lastColumn(header, cells)
+	for _, row := range cells {
+		if last := len(row) - 1; left > 0 && last == len(header)-1 {
+			row[last] = shorten(row[last], left)
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
+}
+
+const (
+	// tableGap is what stands between two columns.
+	tableGap = 2
+	// lastColumnMin is what the last column is never cut below: what is left of it then
+	// would say nothing.
+	lastColumnMin = 12
+)
+
+// mayBeCut reports whether a column of the title is a taste of something that another
+// command shows whole. Paths, reasons and ids are not.
+func mayBeCut(title string) bool {
+	return title == "TITLE" || title == "LAST MESSAGE" || title == "MESSAGE" || title == "DESCRIPTION"
+}
+
+// lastColumn is how wide the last column may be on this terminal, 0 for any width.
+func (p *printer) lastColumn(header []string, cells [][]string) int {
+	if p.width == 0 || len(header) < 2 || !mayBeCut(header[len(header)-1]) {
+		return 0
+	}
+	left := p.width
+	for i, title := range header[:len(header)-1] {
+		widest := utf8.RuneCountInString(title)
+		for _, row := range cells {
+			if i < len(row) {
+				widest = max(widest, utf8.RuneCountInString(row[i]))
+			}
+		}
+		left -= widest + tableGap
+	}
+	return max(left, lastColumnMin, utf8.RuneCountInString(header[len(header)-1]))
 }
 
 // facts prints "name  value" lines and leaves out empty values.

@@ -18,7 +18,7 @@ import (
 const restoreHelp = `Puts back what "coderclaw backup" has packed, or a single copy of the database from the backups
 folder. The gateway must not run. Everything is unpacked and checked first, every file against
 its SHA-256 and the database page by page; then the files change places, all or none, even if
-the machine loses power meanwhile. What was there before is kept in a folder beside them, and
+the machine loses power meanwhile. Of agents' folders, files that the backup lacks stay. What was there before is kept in a folder beside them, and
 the command that goes back is printed.
 
    coderclaw restore coderclaw-backup-20260301-080000.tar.gz --dry-run
@@ -43,6 +43,7 @@ type restored struct {
 	Version   int       `json:"schemaVersion"`
 	Rows      int       `json:"rows"`
 	Files     []string  `json:"files"`
+	bundled   []bundle.File
 	// Kept is where the old files are, and Undo the command that brings them back.
 	Kept string `json:"kept,omitempty"`
 	Undo string `json:"undo,omitempty"`
@@ -86,7 +87,7 @@ func (a *App) restore(c *cli.Context, stateDir string) (out restored, err error)
 		return out, err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	staged, err := os.MkdirTemp(stateDir, ".restore-*")
+	staged, err := lock.Stage(stateDir)
 	if err != nil {
 		return out, err
 	}
@@ -120,6 +121,7 @@ func (a *App) stage(c *cli.Context, staged string, out *restored) error {
 	case r.Version > store.SchemaVersion():
 		return withHint(fmt.Errorf("the database in %s has schema version %d, this program knows versions up to %d", out.File, r.Version, store.SchemaVersion()), "update coderclaw, and run this again")
 	}
+	out.bundled = m.Files
 	out.CreatedAt, out.Version, out.Rows, out.Files = m.CreatedAt, r.Version, r.Rows(), []string{}
 	for _, f := range m.Files {
 		out.Files = append(out.Files, f.Name)
@@ -166,7 +168,7 @@ func acceptBackup(m bundle.Manifest, staged string) error {
 		return errors.New("it holds no database")
 	}
 	for _, f := range m.Files {
-		if f.Name != store.FileName && !slices.Contains(packedFiles(), f.Name) {
+		if !belongs(f.Name) {
 			return fmt.Errorf("it holds %q, which no backup of a gateway does", f.Name)
 		}
 	}
@@ -179,9 +181,7 @@ func (a *App) printRestored(out restored, configPath string) {
 		verb = "would restore"
 	}
 	a.out.printf("%s %s from %s: %s in the database\n", verb, out.StateDir, out.CreatedAt.Local().Format(time.DateTime), count(int64(out.Rows), "row", "rows"))
-	for _, name := range out.Files {
-		a.out.printf("  %s\n", clean(name))
-	}
+	a.printBundled(out.bundled)
 	if slices.Contains(out.Files, configName) && filepath.Join(out.StateDir, configName) != configPath {
 		a.out.note("the config went into %s; this shell names another one (%s), which stays as it is", out.StateDir, configPath)
 	}

@@ -16,6 +16,7 @@ work or as agent:main:work.
 
 coderclaw sessions --active 60 --last
 coderclaw sessions search 'garden "blue paint"'
+coderclaw sessions export work --output work.md
 coderclaw sessions compact work --keep 100`
 
 func (a *App) sessionsCommand() *cli.Command {
@@ -54,6 +55,8 @@ func (a *App) sessionsCommand() *cli.Command {
 				},
 				Action: a.runSessionsCreate,
 			},
+			a.sessionsSetCommand(),
+			a.sessionsExportCommand(),
 			{
 				Name: "compact", Usage: "keep the newest messages of a conversation; the whole is archived", ArgsUsage: "KEY",
 				Flags:  []cli.Flag{&cli.Int64Flag{Name: "keep", Value: 400, Usage: "keep `N` messages"}},

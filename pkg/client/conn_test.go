@@ -1,10 +1,14 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,6 +94,27 @@ func TestDialWithoutADeviceSendsNoProof(t *testing.T) {
 		require.NoError(t, conn.Close())
 		require.Nil(t, got.Device)
 		require.Empty(t, got.Auth.Token)
+	})
+}
+
+// Where a new token cannot be stored, as on a full disk, the connection serves all the
+// same.
+func TestATokenThatCannotBeKeptCostsNoConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := startGateway(t, func(c *fakeConn) { c.hello(time.Minute, "issued"); c.wait() })
+		o := g.options(t)
+		o.Identity, o.Tokens = testIdentity(t)
+		file := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(file, nil, 0o600))
+		o.Tokens = OpenTokens(file, o.Identity.DeviceID) // no folder can be made there
+		o.Token = "secret"
+		var logs bytes.Buffer
+		o.Log = slog.New(slog.NewTextHandler(&logs, nil))
+		conn, err := Dial(t.Context(), o)
+		require.NoError(t, err)
+		require.NoError(t, conn.Close())
+		require.Contains(t, logs.String(), "device token not kept")
+		require.NotContains(t, logs.String(), "issued")
 	})
 }
 

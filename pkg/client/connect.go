@@ -153,7 +153,8 @@ func (h *handshake) run(ctx context.Context) (protocol.HelloOk, error) {
 		if err != nil {
 			return none, fmt.Errorf("connect to %s: read hello-ok: %w", h.addr, err)
 		}
-		return hello, h.keepToken(hello)
+		h.keepToken(hello)
+		return hello, nil
 	}
 }
 
@@ -268,12 +269,17 @@ func (h *handshake) token() (string, error) {
 	return token, err
 }
 
-func (h *handshake) keepToken(hello protocol.HelloOk) error {
+// keepToken stores the token that the gateway has issued. Where it cannot be stored, as
+// on a full disk, the connection is as good as any other: the proof that was given once
+// can be given again.
+func (h *handshake) keepToken(hello protocol.HelloOk) {
 	auth, ok := hello.Auth.Get()
 	if !ok || h.o.Tokens == nil || h.o.Identity == nil {
-		return nil
+		return
 	}
-	return h.o.Tokens.Put(h.addr.Origin(), auth.Role, auth.DeviceToken, auth.Scopes)
+	if err := h.o.Tokens.Put(h.addr.Origin(), auth.Role, auth.DeviceToken, auth.Scopes); err != nil {
+		h.o.Log.Warn("device token not kept", "err", err)
+	}
 }
 
 // refused forgets the stored token if that is what the gateway did not accept.

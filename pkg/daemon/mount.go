@@ -113,7 +113,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		return err
 	}
 	d.talks, err = sessions.New(sessions.Config{
-		Sessions: d.sessions, Runs: d.runs, Talk: chatService, Emitter: d.gateway, Log: d.log, Show: chat.Show,
+		Sessions: d.sessions, Runs: d.runs, Talk: chatService, Emitter: d.gateway, Log: d.log, Show: chat.Show, Whole: chat.Whole,
 		StorePath: storePath, Model: func() sessions.Model { return known },
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/identity"
+	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -223,6 +225,9 @@ func (s *server) stop(cause error) error {
 	return err
 }
 
+// diskTroubles are methods that are not listed and fail so.
+var diskTroubles = map[string]error{"full": store.ErrFull, "no space": syscall.ENOSPC, "failed": store.ErrFailed, "read-only": syscall.EROFS}
+
 // register adds methods that do what their names say.
 func (s *server) register() {
 	add := func(name, role, scope string, h wire.Handler) {
@@ -258,6 +263,11 @@ func (s *server) register() {
 	add("fail", "any", "", func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
 		return nil, errors.New("disk /dev/sda1 on fire")
 	})
+	for name, err := range diskTroubles {
+		s.g.Register(wire.MethodInfo{Name: name, Role: "any"}, func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
+			return nil, fmt.Errorf("commit to /var/secret/path: %w", err)
+		})
+	}
 	add("refuse", "any", "", func(context.Context, *wire.Peer, []byte, wire.Ack) ([]byte, error) {
 		e := wire.Errorf(protocol.ErrorNotPaired, "no").WithDetails([]byte(`{"requestId":"r9"}`))
 		e.Retryable, e.RetryAfterMs, e.Payload = new(false), new(int64(250)), []byte(`{"runId":"x"}`)

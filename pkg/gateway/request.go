@@ -10,9 +10,11 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
 
@@ -174,7 +176,7 @@ func isParams(err error) bool {
 }
 
 // unexpected logs an error that the client must not see and returns what it is
-// told instead: an id that finds the line in the log.
+// told instead: an id that finds the line in the log, and whether the disk is to blame.
 func (g *Gateway) unexpected(name, connID string, err error) *wire.Error {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -185,9 +187,16 @@ func (g *Gateway) unexpected(name, connID string, err error) *wire.Error {
 		attrs = append(attrs, "stack", string(p.stack))
 	}
 	g.config.Log.Error("request failed", attrs...)
-	e := refusalWith(protocol.ErrorDetails{
-		Code: wire.Some(protocol.DetailInternal), ErrorID: wire.Some(errorID),
-	}, "internal error, id "+errorID)
+	detail := func(code string) protocol.ErrorDetails {
+		return protocol.ErrorDetails{Code: wire.Some(code), ErrorID: wire.Some(errorID)}
+	}
+	switch {
+	case errors.Is(err, store.ErrFull), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return unavailable(detail(protocol.DetailStorageFull), "the gateway's disk is full: nothing was stored, id "+errorID)
+	case errors.Is(err, store.ErrFailed), errors.Is(err, syscall.EROFS):
+		return unavailable(detail(protocol.DetailStorageFailed), "the gateway cannot write to its disk, id "+errorID)
+	}
+	e := refusalWith(detail(protocol.DetailInternal), "internal error, id "+errorID)
 	e.Code = protocol.ErrorUnavailable
 	return e
 }

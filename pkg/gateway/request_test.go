@@ -120,6 +120,27 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// What a person can do something about is told: a disk that is full, or that fails.
+func TestTroubleWithTheDiskIsTold(t *testing.T) {
+	for method, code := range map[string]string{"full": "STORAGE_FULL", "no space": "STORAGE_FULL", "failed": "STORAGE_FAILED", "read-only": "STORAGE_FAILED"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t, nil)
+				p := s.admin()
+				e := p.call(method, "")["error"].(map[string]any)
+				require.Equal(t, "UNAVAILABLE", e["code"])
+				require.Equal(t, true, e["retryable"])
+				require.Contains(t, e["message"], "disk")
+				require.NotContains(t, e["message"], "/var/secret/path")
+				details := e["details"].(map[string]any)
+				require.Equal(t, code, details["code"])
+				require.Contains(t, s.logs.String(), details["errorId"])
+				require.Contains(t, s.logs.String(), "/var/secret/path")
+			})
+		})
+	}
+}
+
 func TestUnexpectedFailuresAreNotTold(t *testing.T) {
 	for method, secret := range map[string]string{"fail": "disk /dev/sda1 on fire", "panic": "hidden detail"} {
 		t.Run(method, func(t *testing.T) {

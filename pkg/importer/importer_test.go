@@ -102,7 +102,7 @@ func TestImportTakesOverWhatFits(t *testing.T) {
 	h := newHouse(t)
 	r := h.run(t, source, true)
 	v := verdicts(r)
-	require.Equal(t, "new 3 messages, 2 broken lines left out", v["session "+mainKey])
+	require.Equal(t, "new 3 messages, and what summarises older ones, 2 broken lines left out", v["session "+mainKey])
 	require.Equal(t, "new 1 messages", v["session agent:work:main"])
 	require.Equal(t, "new without a transcript, unreadable: spawnDepth", v["session agent:main:whatsapp:group:123@g.us"])
 	require.Contains(t, v["session agent:main:escape"], "skipped its session id is not one")
@@ -130,14 +130,14 @@ func TestImportedSessionsReadAsTheyDid(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, session.Entry{
-		Key: mainKey, SessionID: mainID, CreatedAt: 1766000001000, UpdatedAt: 1766000060000, MessageCount: 3, SystemSent: true, ThinkingLevel: "low", Label: "home",
+		Key: mainKey, SessionID: mainID, CreatedAt: 1766000001000, UpdatedAt: 1766000060000, MessageCount: 4, SystemSent: true, ThinkingLevel: "low", Label: "home",
 		Model: "claude-x", ModelProvider: "anthropic", ContextTokens: 200000, InputTokens: 120, OutputTokens: 40, TotalTokens: 160, TotalTokensFresh: true,
 		ChatType: "direct", LastChannel: "whatsapp", LastTo: "+15550100",
 		Origin: &session.Origin{Label: "Sam", Provider: "whatsapp", From: "+15550100"}, Delivery: &session.Delivery{Channel: "whatsapp", To: "+15550100"},
 	}, e)
 	list, err := h.sessions.History("main", 0)
 	require.NoError(t, err)
-	require.Len(t, list, 3)
+	require.Len(t, list, 4, "three messages and a summary")
 	require.Equal(t, "What is in the picture?", list[0].Text)
 	require.Equal(t, []session.Image{{MimeType: "image/png", Data: []byte("\x89PNG\r\n\x1a\n")}}, list[0].Images)
 	require.Equal(t, int64(1766000001000), list[0].Timestamp)
@@ -219,7 +219,7 @@ func TestTheSecondRunImportsNothing(t *testing.T) {
 	require.Equal(t, before, tree(t, filepath.Join(h.dir, "identity")))
 	list, err := h.sessions.History("main", 0)
 	require.NoError(t, err)
-	require.Len(t, list, 3)
+	require.Len(t, list, 4, "three messages and a summary")
 }
 
 func TestADryRunTellsTheSameAndWritesNothing(t *testing.T) {

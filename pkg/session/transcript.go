@@ -132,9 +132,18 @@ func (s *Sessions) AppendTx(tx *store.Tx, key string, upd func(*Entry), msgs ...
 	return rec.Entry, saved, s.save(tx, old, rec, ChangeMessage)
 }
 
-// extend writes msgs behind the transcript of rec and drops what goes beyond the
-// limit at its beginning.
+// extend is write, and adds the messages to what was used.
 func (s *Sessions) extend(tx *store.Tx, rec *record, now int64, msgs []Message) ([]Message, error) {
+	saved, err := s.write(tx, rec, now, msgs)
+	if err != nil {
+		return nil, err
+	}
+	return saved, account(tx, rec, saved)
+}
+
+// write puts msgs behind the transcript of rec and drops what goes beyond the limit
+// at its beginning.
+func (s *Sessions) write(tx *store.Tx, rec *record, now int64, msgs []Message) ([]Message, error) {
 	saved := slices.Clone(msgs)
 	for i := range saved {
 		m := &saved[i]
@@ -147,9 +156,6 @@ func (s *Sessions) extend(tx *store.Tx, rec *record, now int64, msgs []Message) 
 			return nil, err
 		}
 		rec.LastID = m.ID
-	}
-	if err := account(tx, rec, saved); err != nil {
-		return nil, err
 	}
 	rec.MessageCount += int64(len(saved))
 	if over := int(rec.MessageCount) - s.limits.messages; over > 0 {

@@ -97,17 +97,51 @@ func accountDay(tx *store.Tx, rec *record, date string, msgs []Message) error {
 	}
 	var used []ModelUsage
 	for i := range msgs {
-		m := &msgs[i]
-		row.count(rec, m)
-		if m.Usage != nil {
-			used = append(used, ModelUsage{Provider: m.Provider, Model: m.Model, Count: 1, Usage: *m.Usage})
-		}
+		row.count(rec, &msgs[i])
+		used = append(used, usedBy(msgs[i])...)
 	}
 	row.SessionID = rec.SessionID
 	row.Channel = rec.LastChannel
 	row.Models = addUsage(row.Models, used)
-	if err := usageRows.Put(tx, key, row); err != nil || len(used) == 0 {
+	if err := usageRows.Put(tx, key, row); err != nil {
 		return err
+	}
+	return addDayUsage(tx, date, used)
+}
+
+// usedBy is what a message has used; nothing, when it is no answer of a model.
+func usedBy(m Message) []ModelUsage {
+	if m.Usage == nil {
+		return nil
+	}
+	return []ModelUsage{{Provider: m.Provider, Model: m.Model, Count: 1, Usage: *m.Usage}}
+}
+
+// addSessionUsage adds what was counted elsewhere to a session's day.
+func addSessionUsage(tx *store.Tx, date, sessionKey string, more *SessionUsage) error {
+	key := date + "\x00" + sessionKey
+	row, ok, err := usageRows.Get(tx, key)
+	if err != nil || !ok {
+		row = *more
+		row.Models = addUsage(nil, more.Models)
+	} else {
+		row.First, row.Last = min(row.First, more.First), max(row.Last, more.Last)
+		row.User += more.User
+		row.Assistant += more.Assistant
+		row.Other += more.Other
+		row.Errors += more.Errors
+		row.Models = addUsage(row.Models, more.Models)
+	}
+	if err := usageRows.Put(tx, key, row); err != nil {
+		return err
+	}
+	return addDayUsage(tx, date, more.Models)
+}
+
+// addDayUsage adds to what all sessions have used on a day.
+func addDayUsage(tx *store.Tx, date string, used []ModelUsage) error {
+	if len(used) == 0 {
+		return nil
 	}
 	day, _, err := usageDays.Get(tx, date)
 	if err != nil {

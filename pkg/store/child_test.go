@@ -244,6 +244,9 @@ func fillUp(ctx context.Context, d *DB) error {
 	if full == nil {
 		return errors.New("64 values of 4 MiB fitted into the limit")
 	}
+	if !errors.Is(full, ErrFull) || errors.Is(full, ErrFailed) {
+		return fmt.Errorf("it is not told to be full: %w", full)
+	}
 	fmt.Println("full:", full)
 	if d.Check() == nil {
 		return errors.New("check finds nothing wrong with a full disk")

@@ -180,8 +180,8 @@ func finish(batch []*job, err error) {
 // function's own error in its job. It returns the index of the first function
 // that failed after it wrote, or -1, and the error that all callers share.
 func (d *DB) attempt(batch []*job) (spoiler int, err error) {
-	if err := d.commitFailure(); err != nil && !roomMayReturn(err) {
-		return -1, fmt.Errorf("store is out of order until the gateway restarts: %w", err)
+	if err := d.commitFailure(); errors.Is(err, ErrFailed) {
+		return -1, err
 	}
 	tx, err := d.bolt.Begin(true)
 	if err != nil {
@@ -204,7 +204,11 @@ func (d *DB) attempt(batch []*job) (spoiler int, err error) {
 		return -1, nil
 	}
 	if err := tx.Commit(); err != nil {
-		err = fmt.Errorf("commit to %s: %w", d.path, err)
+		kind := ErrFailed
+		if roomMayReturn(err) {
+			kind = ErrFull
+		}
+		err = fmt.Errorf("commit to %s: %w (%w)", d.path, err, kind)
 		d.lastCommit.Store(&err)
 		return -1, err
 	}

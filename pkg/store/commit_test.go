@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -286,4 +287,22 @@ func TestCloseCommitsWhatIsQueued(t *testing.T) {
 			require.Equal(t, i, number(t, d, fmt.Sprint(i)))
 		}
 	})
+}
+
+// After a commit of which nobody knows what is on disk, nothing more is written until
+// the file is opened again; reading goes on.
+func TestAFailedCommitEndsAllWrites(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	put := func(d *DB) error {
+		return d.Update(t.Context(), func(tx *Tx) error { return numbers.Put(tx, "n", 1) })
+	}
+	require.NoError(t, put(d))
+	failed := fmt.Errorf("commit: %w (%w)", syscall.EIO, ErrFailed)
+	d.lastCommit.Store(&failed)
+	require.ErrorIs(t, put(d), ErrFailed)
+	require.ErrorIs(t, put(d), syscall.EIO, "the reason is told each time")
+	require.Equal(t, 1, number(t, d, "n"))
+	require.NoError(t, d.Close())
+	require.NoError(t, put(open(t, dir)))
 }

@@ -6,12 +6,37 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 )
 
 // replacingDir holds, below a state directory, files that are to take the place of
 // those beside it. Its name is the promise: whoever holds the lock next finishes
 // what a crash has interrupted.
 const replacingDir = "restore.commit"
+
+// stagingPrefix begins the names of folders in which files wait to be put in place.
+const stagingPrefix = ".restore-"
+
+// Stage makes an empty folder in the state directory dir for Replace, and removes
+// those that a crash has left. Whoever opens the store removes it as well.
+func (l *Lock) Stage(dir string) (string, error) {
+	if err := clearStaging(dir); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(dir, stagingPrefix+"*")
+}
+
+// clearStaging removes folders that Stage has made. The caller holds the lock.
+func clearStaging(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), stagingPrefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
 
 // Replace puts the files below staged, a folder inside the state directory dir, in
 // the place of those of the same names, all or none: a crash before it has begun
@@ -22,6 +47,11 @@ func (l *Lock) Replace(dir, staged, aside string) error {
 	names, err := filesBelow(staged)
 	if err != nil {
 		return fmt.Errorf("replace state: %w", err)
+	}
+	for _, name := range names {
+		if err := replaceable(dir, name); err != nil {
+			return fmt.Errorf("replace state: %w", err)
+		}
 	}
 	if err := os.Mkdir(aside, 0o700); err != nil {
 		return fmt.Errorf("replace state: %w", err)
@@ -35,6 +65,46 @@ func (l *Lock) Replace(dir, staged, aside string) error {
 		return fmt.Errorf("replace state: %w", err)
 	}
 	return finishReplace(dir)
+}
+
+// replaceable refuses a name that a file could not be renamed to: a rename that fails
+// after the point of no return would fail at every start from then on.
+func replaceable(dir, name string) error {
+	home, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	at := dir
+	parts := strings.Split(filepath.ToSlash(name), "/")
+	for i, part := range parts {
+		at = filepath.Join(at, part)
+		info, err := os.Lstat(at)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // and nothing below it
+		}
+		if err != nil {
+			return err
+		}
+		switch last := i == len(parts)-1; {
+		case last && info.IsDir():
+			return fmt.Errorf("%s is in the way and a folder: move it away", at)
+		case !last && info.Mode()&fs.ModeSymlink != 0:
+			return fmt.Errorf("%s is a link to somewhere else: move it away", at)
+		case !last && !info.IsDir():
+			return fmt.Errorf("%s is in the way and no folder: move it away", at)
+		case !last && deviceOf(info) != deviceOf(home):
+			return fmt.Errorf("%s lies on another disk than %s: unmount it", at, dir)
+		}
+	}
+	return nil
+}
+
+// deviceOf is the file system that a file lies on.
+func deviceOf(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(stat.Dev)
+	}
+	return 0
 }
 
 // setAside gives a file a second name; one that is not there needs none.

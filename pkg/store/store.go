@@ -51,6 +51,12 @@ const (
 var (
 	// ErrClosed says that the DB has been closed.
 	ErrClosed = errors.New("store is closed")
+	// ErrFull says that the disk has no room. Nothing was written, and the next write
+	// may go well.
+	ErrFull = errors.New("no room on the disk, writes go on when there is some")
+	// ErrFailed says that a commit failed in a way that leaves open what is on disk. No
+	// further write is tried until the file is opened again.
+	ErrFailed = errors.New("the store is out of order until the gateway restarts")
 	// ErrReplaced says that the database file or its lock was deleted or replaced
 	// while it was open: what is written from now on is lost at exit.
 	ErrReplaced = errors.New("database file was deleted or replaced while the gateway had it open")
@@ -130,6 +136,9 @@ func Open(o Options) (_ *DB, err error) {
 		if err := finishReplace(o.Dir); err != nil {
 			return nil, err
 		}
+	}
+	if err := clearStaging(o.Dir); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := d.openChecked(o.Verify); err != nil {
 		return nil, err

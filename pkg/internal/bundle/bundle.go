@@ -20,19 +20,26 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
 const (
 	// ManifestName is the name of the first entry.
 	ManifestName = "manifest.json"
-	// Format is the version of the manifest.
-	Format = 1
+	// Format is the version of the manifest; older ones, which knew no modes and fewer
+	// files, are read as well.
+	Format = 2
+	// FilesMax bounds the files of a bundle.
+	FilesMax = 25_000
 
-	manifestBytesMax = 1 << 20
-	filesMax         = 64
+	manifestBytesMax = 32 << 20
+	fileBytesMax     = 1 << 40 // so that no sum of sizes overflows
 	trailerBytesMax  = 1 << 20 // of padding behind the last entry
 )
+
+// ErrChanged says that a file changed while it was packed.
+var ErrChanged = errors.New("it changed while it was read")
 
 // Manifest is the first entry.
 type Manifest struct {
@@ -68,14 +75,19 @@ type File struct {
 	Name   string `json:"name"`
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
+	// Exec says that its owner may execute it.
+	Exec bool `json:"exec,omitempty"`
 	// Source is where Write reads it.
 	Source string `json:"-"`
 }
 
 // Write packs the files at their Source. Files may not change meanwhile: one that
-// does is an error.
+// does is an error, ErrChanged or fs.ErrNotExist.
 func Write(out io.Writer, m Manifest) (Manifest, error) {
 	m.Format = Format
+	if len(m.Files) > FilesMax {
+		return m, fmt.Errorf("there are %d files, a bundle takes %d", len(m.Files), FilesMax)
+	}
 	for i := range m.Files {
 		f := &m.Files[i]
 		sum, n, err := hashFile(f.Source)
@@ -101,34 +113,54 @@ func Write(out io.Writer, m Manifest) (Manifest, error) {
 	return m, errors.Join(archive.Close(), zipped.Close())
 }
 
+// open opens a regular file; anything else could block.
+func open(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, errors.New("it is no regular file"), f.Close())
+	}
+	return f, nil
+}
+
 func hashFile(name string) (sum string, n int64, err error) {
-	f, err := os.Open(name)
+	f, err := open(name)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", 0, errors.Join(err, errors.New("it is no regular file"))
-	}
 	h := sha256.New()
 	n, err = io.Copy(h, f)
 	return hex.EncodeToString(h.Sum(nil)), n, err
 }
 
 func putFile(archive *tar.Writer, f File, at time.Time) error {
-	in, err := os.Open(f.Source)
+	in, err := open(f.Source)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	h := sha256.New()
-	if err := put(archive, f.Name, at, f.Bytes, io.TeeReader(io.LimitReader(in, f.Bytes), h)); err != nil {
+	// A file that has become shorter is filled up, so that the archive ends where its
+	// heads say, and its hash tells.
+	read := io.LimitReader(io.MultiReader(io.TeeReader(io.LimitReader(in, f.Bytes), h), zeros{}), f.Bytes)
+	if err := put(archive, f.Name, at, f.Bytes, read); err != nil {
 		return err
 	}
 	if hex.EncodeToString(h.Sum(nil)) != f.SHA256 {
-		return errors.New("it changed while it was read")
+		return ErrChanged
 	}
 	return nil
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 func put(archive *tar.Writer, name string, at time.Time, n int64, in io.Reader) error {
@@ -199,15 +231,15 @@ func readManifest(archive *tar.Reader) (m Manifest, err error) {
 	if err != nil {
 		return m, fmt.Errorf("its manifest is unreadable: %w", err)
 	}
-	if m.Format != Format {
-		return m, fmt.Errorf("it has format %d, this program reads %d: update it", m.Format, Format)
+	if m.Format < 1 || m.Format > Format {
+		return m, fmt.Errorf("it has format %d, this program reads formats up to %d: update it", m.Format, Format)
 	}
-	if len(m.Files) > filesMax {
-		return m, fmt.Errorf("it announces %d files, allowed are %d", len(m.Files), filesMax)
+	if len(m.Files) > FilesMax {
+		return m, fmt.Errorf("it announces %d files, allowed are %d", len(m.Files), FilesMax)
 	}
 	seen := map[string]bool{}
 	for _, f := range m.Files {
-		if !fs.ValidPath(f.Name) || path.Clean(f.Name) != f.Name || f.Bytes < 0 || seen[f.Name] {
+		if !fs.ValidPath(f.Name) || path.Clean(f.Name) != f.Name || f.Bytes < 0 || f.Bytes > fileBytesMax || seen[f.Name] {
 			return m, fmt.Errorf("its manifest names %q", f.Name)
 		}
 		seen[f.Name] = true
@@ -224,7 +256,11 @@ func unpack(in io.Reader, dir string, f File) (err error) {
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			return err
 		}
-		file, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		mode := fs.FileMode(0o600)
+		if f.Exec {
+			mode = 0o700
+		}
+		file, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
 			return err
 		}

@@ -4,10 +4,13 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +44,50 @@ func TestReadGivesBackWhatWritePacked(t *testing.T) {
 	info, err := os.Stat(filepath.Join(dir, "identity", "key"))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+}
+
+func TestModesSurviveAndOlderFormatsAreRead(t *testing.T) {
+	dir, to := t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "run"), []byte("x"), 0o755))
+	var out bytes.Buffer
+	_, err := Write(&out, Manifest{Files: []File{{Name: "run", Source: filepath.Join(dir, "run"), Exec: true}}})
+	require.NoError(t, err)
+	_, err = Read(&out, to, nil)
+	require.NoError(t, err)
+	info, err := os.Stat(filepath.Join(to, "run"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+	const x = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881" // SHA-256 of "x"
+	old := forge(t, Manifest{Format: 1, Files: []File{{Name: "x", Bytes: 1, SHA256: x}}}, tar.Header{Typeflag: tar.TypeReg, Name: "x", Size: 1})
+	_, err = Read(bytes.NewReader(old), "", nil)
+	require.NoError(t, err)
+}
+
+// shrinking is a writer that empties a file once writing has begun, as somebody who
+// works in a folder that is being packed does.
+type shrinking struct {
+	t    *testing.T
+	file string
+}
+
+func (s shrinking) Write(p []byte) (int, error) {
+	require.NoError(s.t, os.WriteFile(s.file, nil, 0o600))
+	return len(p), nil
+}
+
+func TestAFileThatChangesWhileItIsPackedIsTold(t *testing.T) {
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
+	noise := make([]byte, 1<<20)
+	_, err := rand.Read(noise)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(first, noise, 0o600))
+	require.NoError(t, os.WriteFile(second, noise, 0o600))
+	_, err = Write(shrinking{t, second}, Manifest{Files: []File{{Name: "first", Source: first}, {Name: "second", Source: second}}})
+	require.ErrorIs(t, err, ErrChanged)
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+	_, err = Write(io.Discard, Manifest{Files: []File{{Name: "fifo", Source: filepath.Join(dir, "fifo")}}})
+	require.ErrorContains(t, err, "no regular file", "it would block")
 }
 
 func TestReadAsksBeforeItWrites(t *testing.T) {
@@ -102,7 +149,9 @@ func TestReadRefusesForgedBundles(t *testing.T) {
 		"another size":                  {forge(t, one(File{Name: "x", Bytes: 1, SHA256: x}), tar.Header{Typeflag: tar.TypeReg, Name: "x", Size: 2}), "not what the manifest announces"},
 		"another content":               {forge(t, one(File{Name: "x", Bytes: 2, SHA256: x}), tar.Header{Typeflag: tar.TypeReg, Name: "x", Size: 2}), "not what was packed"},
 		"a file more":                   {forge(t, one(File{Name: "x", Bytes: 1, SHA256: x}), tar.Header{Typeflag: tar.TypeReg, Name: "x", Size: 1}, tar.Header{Typeflag: tar.TypeReg, Name: "y", Size: 1}), "not in the manifest"},
-		"a newer format":                {forge(t, Manifest{Format: 2}), "update it"},
+		"a newer format":                {forge(t, Manifest{Format: Format + 1}), "update it"},
+		"no format":                     {forge(t, Manifest{}), "update it"},
+		"sizes whose sum overflows":     {forge(t, Manifest{Format: Format, Files: []File{{Name: "x", Bytes: 1 << 62}, {Name: "y", Bytes: 1 << 62}}}), `names "x"`},
 		"no manifest":                   {forge(t, []int{}), "manifest is unreadable"},
 		"no archive at all":             {[]byte("hello"), "no backup file"},
 	} {

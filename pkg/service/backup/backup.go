@@ -34,7 +34,7 @@ func New(keeper Keeper) *Service { return &Service{keeper} }
 func (s *Service) BackupCreate(ctx context.Context, _ *wire.Peer, _ protocol.BackupCreateParams) (protocol.BackupCreateResult, error) {
 	c, report, err := s.keeper.Create(ctx, store.ReasonRequest)
 	if err != nil {
-		return protocol.BackupCreateResult{}, refusal(err)
+		return protocol.BackupCreateResult{}, refusal("backup", err)
 	}
 	return protocol.BackupCreateResult{Path: c.Path, Bytes: c.Bytes, CreatedAtMs: c.At.UnixMilli(), Check: result(report)}, nil
 }
@@ -43,17 +43,17 @@ func (s *Service) BackupCreate(ctx context.Context, _ *wire.Peer, _ protocol.Bac
 func (s *Service) BackupCheck(ctx context.Context, _ *wire.Peer, _ protocol.BackupCheckParams) (protocol.BackupCheckResult, error) {
 	report, err := s.keeper.Check(ctx)
 	if err != nil {
-		return protocol.BackupCheckResult{}, refusal(err)
+		return protocol.BackupCheckResult{}, refusal("check", err)
 	}
 	return result(report), nil
 }
 
 // refusal words what the administrator can do something about; everything else is
 // left to the router.
-func refusal(err error) error {
+func refusal(what string, err error) error {
 	var unsound *store.UnsoundError
 	if errors.As(err, &unsound) || errors.Is(err, store.ErrNoRoom) || errors.Is(err, store.ErrNotChecked) {
-		return wire.Errorf(protocol.ErrorUnavailable, "backup failed: %s", err)
+		return wire.Errorf(protocol.ErrorUnavailable, "%s failed: %s", what, err)
 	}
 	return err
 }

@@ -83,11 +83,27 @@ func Show(m session.Message) protocol.ChatMessage {
 	return shown
 }
 
+// wholeMessageBytesMax bounds the JSON of a message that is shown whole: a frame has to
+// hold it.
+const wholeMessageBytesMax = 16 << 20
+
+// Whole is a stored message with all of its text. The data of images is left out.
+func Whole(m session.Message) protocol.ChatMessage {
+	shown, _ := shape(m, wholeMessageBytesMax, func(text string) string { return text })
+	return shown
+}
+
 // displayMessage is one message for a screen, and the bytes of its JSON.
 func displayMessage(m session.Message) (protocol.ChatMessage, int) {
+	return shape(m, historyMessageBytesMax, cut)
+}
+
+// shape is a message as clients get it, its text by way of fit, and the bytes of its
+// JSON; one of more than bytesMax is replaced by a note.
+func shape(m session.Message, bytesMax int, fit func(string) string) (protocol.ChatMessage, int) {
 	out := protocol.ChatMessage{
 		Role:      protocol.ChatRole(m.Role),
-		Content:   displayContent(m),
+		Content:   displayContent(m, fit),
 		Timestamp: wire.Some(m.Timestamp),
 	}
 	if m.Role == "assistant" {
@@ -106,7 +122,7 @@ func displayMessage(m session.Message) (protocol.ChatMessage, int) {
 		})
 	}
 	size := len(out.AppendJSON(nil))
-	if size <= historyMessageBytesMax {
+	if size <= bytesMax {
 		return out, size
 	}
 	out = protocol.ChatMessage{
@@ -118,14 +134,14 @@ func displayMessage(m session.Message) (protocol.ChatMessage, int) {
 	return out, len(out.AppendJSON(nil))
 }
 
-// displayContent is a message's text, cut, and a note of each of its images.
-func displayContent(m session.Message) []protocol.ChatContent {
+// displayContent is a message's text, by way of fit, and a note of each of its images.
+func displayContent(m session.Message, fit func(string) string) []protocol.ChatContent {
 	content := []protocol.ChatContent{}
 	if m.Type == session.TypeCompaction {
 		m.Text = compactionHead + m.Text
 	}
 	if m.Text != "" {
-		content = append(content, turn.TextContent(cut(m.Text)))
+		content = append(content, turn.TextContent(fit(m.Text)))
 	}
 	for _, img := range m.Images {
 		content = append(content, protocol.ChatContent{

@@ -167,3 +167,11 @@ func TestHistoryShowsACompaction(t *testing.T) {
 	require.Equal(t, protocol.ChatRoleSystem, messages[2].Role)
 	require.Equal(t, "Compaction: the model is given this summary in place of the older messages.\n\nthe gist", messages[2].Content[0].Text.V)
 }
+
+func TestWholeCutsNothingUnlessNoFrameCouldHoldIt(t *testing.T) {
+	long := strings.Repeat("word ", 40_000)
+	require.Contains(t, Show(session.Message{Role: "user", Text: long}).Content[0].Text.V, textCut)
+	require.Equal(t, long, Whole(session.Message{Role: "user", Text: long}).Content[0].Text.V)
+	huge := Whole(session.Message{Role: "user", Text: strings.Repeat("x", wholeMessageBytesMax)})
+	require.Equal(t, messageOmitted, huge.Content[0].Text.V)
+}

@@ -67,6 +67,8 @@ type Config struct {
 	Log      *slog.Logger
 	// Show is a message as clients see it in chat.history.
 	Show func(session.Message) protocol.ChatMessage
+	// Whole is a message with all of its text.
+	Whole func(session.Message) protocol.ChatMessage
 	// Model returns the model of sessions that have chosen none. It must not block.
 	Model func() Model
 	// StorePath is where sessions are kept, for people to read.
@@ -80,9 +82,10 @@ type Service struct {
 	talk        Talk
 	emitter     wire.Emitter
 	log         *slog.Logger
-	show        func(session.Message) protocol.ChatMessage
+	show, whole func(session.Message) protocol.ChatMessage
 	model       func() Model
 	path        string
+	pageBytes   int // of sessions.messages.list
 	subscribers *subscribers
 }
 
@@ -90,15 +93,15 @@ var _ protocol.SessionsService = (*Service)(nil)
 
 // New returns the service.
 func New(c Config) (*Service, error) {
-	if c.Sessions == nil || c.Runs == nil || c.Talk == nil || c.Emitter == nil || c.Show == nil || c.Model == nil {
-		return nil, errors.New("sessions: sessions, runs, talk, emitter, show and model are required")
+	if c.Sessions == nil || c.Runs == nil || c.Talk == nil || c.Emitter == nil || c.Show == nil || c.Whole == nil || c.Model == nil {
+		return nil, errors.New("sessions: sessions, runs, talk, emitter, show, whole and model are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
-		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, model: c.Model,
-		path: c.StorePath, subscribers: newSubscribers(),
+		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, whole: c.Whole, model: c.Model,
+		path: c.StorePath, pageBytes: pageBytesMax, subscribers: newSubscribers(),
 	}, nil
 }
 

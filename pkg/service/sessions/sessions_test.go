@@ -56,6 +56,9 @@ func newRoom(t *testing.T) *room {
 		Show: func(m session.Message) protocol.ChatMessage {
 			return protocol.ChatMessage{Role: protocol.ChatRole(m.Role), Content: []protocol.ChatContent{turn.TextContent(m.Text)}}
 		},
+		Whole: func(m session.Message) protocol.ChatMessage {
+			return protocol.ChatMessage{Role: protocol.ChatRole(m.Role), Content: []protocol.ChatContent{turn.TextContent("whole " + m.Text)}}
+		},
 	})
 	require.NoError(t, err)
 	s.OnChange(r.Noted)

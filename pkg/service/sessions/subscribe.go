@@ -113,7 +113,12 @@ func (s *Service) SessionsMessagesSubscribe(ctx context.Context, peer *wire.Peer
 		return protocol.SessionsMessagesSubscribeResult{}, err
 	}
 	if after, ok := p.AfterSeq.Get(); ok {
+		if uint64(after) > place.Seq {
+			after = 0 // it is the number of an earlier transcript
+		}
 		place.Seq = uint64(after)
+		// One that is not the session's any more begins with the first message: After.
+		place.SessionID = p.SessionID.Or(place.SessionID)
 	}
 	if !s.subscribers.mayWatch(peer.ConnID, k.Full) {
 		return protocol.SessionsMessagesSubscribeResult{}, detailed(wire.Errorf(protocol.ErrorInvalidRequest,

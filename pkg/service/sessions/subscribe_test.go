@@ -218,3 +218,31 @@ func TestANewPlaceIsNotOvertaken(t *testing.T) {
 	require.Equal(t, anew, *r.subscribers.places["k"]["c"])
 	require.False(t, r.subscribers.moved("gone", "k", old, old))
 }
+
+// Who was away while a conversation was reset does not wait for a number that the new
+// one may never reach.
+func TestWhoWasAwayDuringAResetIsToldTheNewTranscript(t *testing.T) {
+	watching(t, func(t *testing.T, r *room) {
+		r.say(t, "x", "1", "2", "3")
+		old, err := r.sessions.End("x")
+		require.NoError(t, err)
+		_, err = r.sessions.Reset(t.Context(), "x")
+		require.NoError(t, err)
+		r.say(t, "x", "new 1", "new 2")
+		r.follow(t, t.Context(), "a", "x", 3)
+		first := []string{"sessions.message [a] agent:main:x 1 new 1 <nil>", "sessions.message [a] agent:main:x 2 new 2 <nil>"}
+		require.Equal(t, first, r.news(), "3 is more than there are")
+		r.say(t, "x", "new 3", "new 4")
+		r.news()
+		resume := func(sessionID string, after int64) []string {
+			p := protocol.SessionsMessagesSubscribeParams{Key: "x", AfterSeq: wire.Some(after), SessionID: wire.Some(sessionID)}
+			_, err := r.SessionsMessagesSubscribe(t.Context(), &wire.Peer{ConnID: "a"}, p)
+			require.NoError(t, err)
+			return r.news()
+		}
+		require.Len(t, resume(old.SessionID, 3), 4, "3 is a number of the other transcript")
+		now, err := r.sessions.End("x")
+		require.NoError(t, err)
+		require.Equal(t, []string{"sessions.message [a] agent:main:x 4 new 4 <nil>"}, resume(now.SessionID, 3))
+	})
+}

@@ -65,7 +65,7 @@ func (e *Engine) failed(ctx context.Context, err, own error) error {
 	e.mu.Lock()
 	e.unhealthy = true
 	e.mu.Unlock()
-	if errors.Is(err, store.ErrClosed) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+	if errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
 		return unavailable(err)
 	}
 	return fault{task.ErrUnknown, err}

@@ -170,6 +170,13 @@ public enum GatewayErrorDetail {
     /// The gateway is stopping and takes no new work.
     public static let shuttingDown = "SHUTTING_DOWN"
 
+    /// The gateway could not write its database and takes no changes until it is started again, because it
+    /// cannot know what is on disk. Reading goes on.
+    public static let storageFailed = "STORAGE_FAILED"
+
+    /// The gateway's disk is full. Nothing of the request was stored.
+    public static let storageFull = "STORAGE_FULL"
+
     /// The task has not ended, so it cannot be done once more.
     public static let taskNotEnded = "TASK_NOT_ENDED"
 
@@ -669,6 +676,22 @@ extension GatewayErrorInfo {
             fix: "Connect again when it is back; to start it: `coderclaw gateway`",
             isRetryable: true,
             error: "UNAVAILABLE", nextStep: "reconnect", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "STORAGE_FAILED",
+            meaning: "The gateway could not write its database and takes no changes until it is started again, because it cannot know what is on disk. Reading goes on.",
+            cause: "The disk reported an error, or its file system has become read-only.",
+            fix: "Look at the disk, then start the gateway again: it checks its database before it opens it. What happened: `coderclaw logs`",
+            isRetryable: true,
+            error: "UNAVAILABLE", nextStep: "wait_then_retry", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "STORAGE_FULL",
+            meaning: "The gateway's disk is full. Nothing of the request was stored.",
+            cause: "The disk of the state directory has no room left, or its quota is used up.",
+            fix: "Make room on the disk of its state directory and send it again; the gateway needs no restart.",
+            isRetryable: true,
+            error: "UNAVAILABLE", nextStep: "wait_then_retry", closeCode: nil
         ),
         GatewayErrorInfo(
             name: "TASK_NOT_ENDED",

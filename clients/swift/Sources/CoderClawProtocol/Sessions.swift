@@ -1758,13 +1758,100 @@ public struct SessionsMessagesSubscribeParams: Codable, Sendable, Hashable {
     /// Session key in any spelling. The session need not exist yet.
     public var key: String
 
-    /// Also tell the messages after this number, the seq of the last one known; 0 begins with the first.
-    /// Absent: only what comes from now on.
+    /// Also tell the messages after this number, the seq of the last one known; 0 begins with the first,
+    /// and so does a number that the transcript has not reached: it is another one. Absent: only what comes
+    /// from now on.
+    public var afterSeq: Int64?
+
+    /// Transcript that afterSeq is of, from the last sessions.message. When the session has another one by
+    /// now, because it was reset, its messages are told from the first one on. Ignored without afterSeq.
+    public var sessionId: String?
+
+    /// Creates a value from its members.
+    public init(key: String, afterSeq: Int64? = nil, sessionId: String? = nil) {
+        self.key = key
+        self.afterSeq = afterSeq
+        self.sessionId = sessionId
+    }
+}
+
+/// Which messages of a session to list.
+public struct SessionsMessagesListParams: Codable, Sendable, Hashable {
+    /// Session key in any spelling.
+    public var key: String
+
+    /// Begin behind the message of this number. Absent: with the first one that is left.
+    public var afterSeq: Int64?
+
+    /// Transcript that afterSeq is of, from the page before. When the session has another one by now, its
+    /// messages are listed from the first one on.
+    public var sessionId: String?
+
+    /// At most so many messages. Absent: 200. A page ends at 6 MiB.
+    public var limit: Int64?
+
+    /// Texts as long as they are, instead of cut as chat.history cuts them.
+    public var full: Bool?
+
+    /// Creates a value from its members.
+    public init(
+        key: String,
+        afterSeq: Int64? = nil,
+        sessionId: String? = nil,
+        limit: Int64? = nil,
+        full: Bool? = nil
+    ) {
+        self.key = key
+        self.afterSeq = afterSeq
+        self.sessionId = sessionId
+        self.limit = limit
+        self.full = full
+    }
+}
+
+/// A message with its place in the transcript.
+public struct SessionsMessageItem: Codable, Sendable, Hashable {
+    /// Id of the message in the transcript, 8 hex digits.
+    public var messageId: String
+
+    /// Number of the message in the transcript, from 1.
+    public var seq: Int64
+
+    /// The message, as chat.history shows it or in full.
+    public var message: ChatMessage
+
+    /// Creates a value from its members.
+    public init(messageId: String, seq: Int64, message: ChatMessage) {
+        self.messageId = messageId
+        self.seq = seq
+        self.message = message
+    }
+}
+
+/// A page of a transcript, the oldest message first.
+public struct SessionsMessagesListResult: Codable, Sendable, Hashable {
+    /// Canonical session key.
+    public var key: String
+
+    /// Transcript that the messages are of; absent when there is no such session.
+    public var sessionId: String?
+
+    /// The messages.
+    public var messages: [SessionsMessageItem]
+
+    /// What to ask for to get the next page; absent when this is the last.
     public var afterSeq: Int64?
 
     /// Creates a value from its members.
-    public init(key: String, afterSeq: Int64? = nil) {
+    public init(
+        key: String,
+        sessionId: String? = nil,
+        messages: [SessionsMessageItem],
+        afterSeq: Int64? = nil
+    ) {
         self.key = key
+        self.sessionId = sessionId
+        self.messages = messages
         self.afterSeq = afterSeq
     }
 }
@@ -1931,6 +2018,13 @@ extension GatewayMethod {
     /// Needs the scope `operator.read`.
     public static let sessionsList = Method<SessionsListParams, SessionsListResult>(
         "sessions.list", scope: GatewayScope.operatorRead, isIdempotent: false
+    )
+
+    /// Pages through a session's messages from the first one on, if asked with texts of any length.
+    ///
+    /// Needs the scope `operator.read`.
+    public static let sessionsMessagesList = Method<SessionsMessagesListParams, SessionsMessagesListResult>(
+        "sessions.messages.list", scope: GatewayScope.operatorRead, isIdempotent: false
     )
 
     /// Has this connection told of a session's messages, by sessions.message, from now on or from a known

@@ -457,6 +457,22 @@ export const detailCodes = {
     error: "UNAVAILABLE",
     nextStep: "reconnect",
   },
+  STORAGE_FAILED: {
+    meaning: "The gateway could not write its database and takes no changes until it is started again, because it cannot know what is on disk. Reading goes on.",
+    cause: "The disk reported an error, or its file system has become read-only.",
+    fix: "Look at the disk, then start the gateway again: it checks its database before it opens it. What happened: `coderclaw logs`",
+    retryable: true,
+    error: "UNAVAILABLE",
+    nextStep: "wait_then_retry",
+  },
+  STORAGE_FULL: {
+    meaning: "The gateway's disk is full. Nothing of the request was stored.",
+    cause: "The disk of the state directory has no room left, or its quota is used up.",
+    fix: "Make room on the disk of its state directory and send it again; the gateway needs no restart.",
+    retryable: true,
+    error: "UNAVAILABLE",
+    nextStep: "wait_then_retry",
+  },
   TASK_NOT_ENDED: {
     meaning: "The task has not ended, so it cannot be done once more.",
     cause: "A retry of a task that waits or runs.",

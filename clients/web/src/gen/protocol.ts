@@ -14,7 +14,7 @@ import { LogsTailParams, LogsTailResult } from "./logs.js";
 import { ModelsListParams, ModelsListResult } from "./models.js";
 import { NodePairApproveParams, NodePairApproveResult, NodePairListParams, NodePairListResult, NodePairRejectParams, NodePairRejectResult, NodePairRequestParams, NodePairRequestResult, NodePairResolvedEvent, NodePairVerifyParams, NodePairVerifyResult, NodePairingPendingRequest, NodeRenameParams, NodeRenameResult } from "./node.js";
 import { OkResult, PresenceEvent, SystemEventParams, SystemPresenceParams, SystemPresenceResult } from "./presence.js";
-import { SessionsAbortParams, SessionsChangedEvent, SessionsCompactParams, SessionsCompactResult, SessionsCreateParams, SessionsCreateResult, SessionsDeleteParams, SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsMessageEvent, SessionsMessagesSubscribeParams, SessionsMessagesSubscribeResult, SessionsMessagesUnsubscribeParams, SessionsPatchParams, SessionsPatchResult, SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResetResult, SessionsResolveParams, SessionsResolveResult, SessionsSearchParams, SessionsSearchResult, SessionsSendParams, SessionsSubscribeParams, SessionsSubscribeResult } from "./sessions.js";
+import { SessionsAbortParams, SessionsChangedEvent, SessionsCompactParams, SessionsCompactResult, SessionsCreateParams, SessionsCreateResult, SessionsDeleteParams, SessionsDeleteResult, SessionsListParams, SessionsListResult, SessionsMessageEvent, SessionsMessagesListParams, SessionsMessagesListResult, SessionsMessagesSubscribeParams, SessionsMessagesSubscribeResult, SessionsMessagesUnsubscribeParams, SessionsPatchParams, SessionsPatchResult, SessionsPreviewParams, SessionsPreviewResult, SessionsResetParams, SessionsResetResult, SessionsResolveParams, SessionsResolveResult, SessionsSearchParams, SessionsSearchResult, SessionsSendParams, SessionsSubscribeParams, SessionsSubscribeResult } from "./sessions.js";
 import { TaskWatchEvent, TasksAgentsParams, TasksAgentsResult, TasksCancelParams, TasksCancelResult, TasksEventsParams, TasksEventsResult, TasksGetParams, TasksGetResult, TasksListParams, TasksListResult, TasksRetryParams, TasksRetryResult, TasksSkillsParams, TasksSkillsResult, TasksStatusParams, TasksStatusResult, TasksSubmitParams, TasksSubmitResult, TasksUnwatchParams, TasksUnwatchResult, TasksWatchParams, TasksWatchResult } from "./tasks.js";
 import { SessionsUsageLogsParams, SessionsUsageLogsResult, SessionsUsageParams, SessionsUsageResult, SessionsUsageTimeseriesParams, SessionsUsageTimeseriesResult, UsageCostParams, UsageCostResult, UsageStatusParams, UsageStatusResult } from "./usage.js";
 
@@ -116,6 +116,8 @@ export interface Methods {
   readonly "sessions.delete": { readonly params: SessionsDeleteParams; readonly result: SessionsDeleteResult };
   /** Sessions, newest first. */
   readonly "sessions.list": { readonly params: SessionsListParams; readonly result: SessionsListResult };
+  /** Pages through a session's messages from the first one on, if asked with texts of any length. */
+  readonly "sessions.messages.list": { readonly params: SessionsMessagesListParams; readonly result: SessionsMessagesListResult };
   /**
    * Has this connection told of a session's messages, by sessions.message, from now on or from a known one
    * on.
@@ -263,6 +265,7 @@ export const methods: { readonly [M in MethodName]: MethodInfo<M> } = {
   "sessions.create": { params: SessionsCreateParams, result: SessionsCreateResult, role: "operator", scope: "operator.write", idempotent: false },
   "sessions.delete": { params: SessionsDeleteParams, result: SessionsDeleteResult, role: "operator", scope: "operator.admin", idempotent: false },
   "sessions.list": { params: SessionsListParams, result: SessionsListResult, role: "operator", scope: "operator.read", idempotent: false },
+  "sessions.messages.list": { params: SessionsMessagesListParams, result: SessionsMessagesListResult, role: "operator", scope: "operator.read", idempotent: false },
   "sessions.messages.subscribe": { params: SessionsMessagesSubscribeParams, result: SessionsMessagesSubscribeResult, role: "operator", scope: "operator.read", idempotent: false },
   "sessions.messages.unsubscribe": { params: SessionsMessagesUnsubscribeParams, result: SessionsMessagesSubscribeResult, role: "operator", scope: "operator.read", idempotent: false },
   "sessions.patch": { params: SessionsPatchParams, result: SessionsPatchResult, role: "operator", scope: "operator.admin", idempotent: false },

@@ -883,14 +883,82 @@ export interface SessionsMessagesSubscribeParams {
   /** Session key in any spelling. The session need not exist yet. (≥ 1 characters) */
   readonly key: string;
   /**
-   * Also tell the messages after this number, the seq of the last one known; 0 begins with the first.
-   * Absent: only what comes from now on. (≥ 0)
+   * Also tell the messages after this number, the seq of the last one known; 0 begins with the first, and
+   * so does a number that the transcript has not reached: it is another one. Absent: only what comes from
+   * now on. (≥ 0)
    */
   readonly afterSeq?: Int64;
+  /**
+   * Transcript that afterSeq is of, from the last sessions.message. When the session has another one by
+   * now, because it was reset, its messages are told from the first one on. Ignored without afterSeq. (≥
+   * 1 characters)
+   */
+  readonly sessionId?: string;
 }
 
 export const SessionsMessagesSubscribeParams: Codec<SessionsMessagesSubscribeParams> = object<SessionsMessagesSubscribeParams>({
   key: string,
+  afterSeq: optional(integer),
+  sessionId: optional(string),
+});
+
+/** Which messages of a session to list. */
+export interface SessionsMessagesListParams {
+  /** Session key in any spelling. (≥ 1 characters) */
+  readonly key: string;
+  /** Begin behind the message of this number. Absent: with the first one that is left. (≥ 0) */
+  readonly afterSeq?: Int64;
+  /**
+   * Transcript that afterSeq is of, from the page before. When the session has another one by now, its
+   * messages are listed from the first one on. (≥ 1 characters)
+   */
+  readonly sessionId?: string;
+  /** At most so many messages. Absent: 200. A page ends at 6 MiB. (1 to 1000) */
+  readonly limit?: Int64;
+  /** Texts as long as they are, instead of cut as chat.history cuts them. */
+  readonly full?: boolean;
+}
+
+export const SessionsMessagesListParams: Codec<SessionsMessagesListParams> = object<SessionsMessagesListParams>({
+  key: string,
+  afterSeq: optional(integer),
+  sessionId: optional(string),
+  limit: optional(integer),
+  full: optional(boolean),
+});
+
+/** A message with its place in the transcript. */
+export interface SessionsMessageItem {
+  /** Id of the message in the transcript, 8 hex digits. (≥ 1 characters) */
+  readonly messageId: string;
+  /** Number of the message in the transcript, from 1. (≥ 1) */
+  readonly seq: Int64;
+  /** The message, as chat.history shows it or in full. */
+  readonly message: ChatMessage;
+}
+
+export const SessionsMessageItem: Codec<SessionsMessageItem> = object<SessionsMessageItem>({
+  messageId: string,
+  seq: integer,
+  message: ref(() => ChatMessage),
+});
+
+/** A page of a transcript, the oldest message first. */
+export interface SessionsMessagesListResult {
+  /** Canonical session key. (≥ 1 characters) */
+  readonly key: string;
+  /** Transcript that the messages are of; absent when there is no such session. (≥ 1 characters) */
+  readonly sessionId?: string;
+  /** The messages. */
+  readonly messages: readonly SessionsMessageItem[];
+  /** What to ask for to get the next page; absent when this is the last. (≥ 0) */
+  readonly afterSeq?: Int64;
+}
+
+export const SessionsMessagesListResult: Codec<SessionsMessagesListResult> = object<SessionsMessagesListResult>({
+  key: string,
+  sessionId: optional(string),
+  messages: array(ref(() => SessionsMessageItem)),
   afterSeq: optional(integer),
 });
 
