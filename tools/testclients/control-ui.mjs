@@ -63,7 +63,7 @@ async function until(what, ask) {
 // Watcher listens to one page: its console, and what it asks the gateway.
 class Watcher {
   constructor(page, pageAddress, gatewayAddress) {
-    Object.assign(this, { noise: [], noted: new Set(), refused: [], calls: new Set(), missing: new Set(), deltas: 0, closes: [] });
+    Object.assign(this, { noise: [], noted: new Set(), refused: [], calls: new Set(), missing: new Set(), deltas: 0, sockets: 0 });
     const plain = (text) => text.replaceAll(pageAddress, "PAGE").replaceAll(gatewayAddress, "GATEWAY");
     page.on("pageerror", (err) => this.noise.push(`uncaught: ${err.message}`));
     page.on("console", (message) => {
@@ -77,6 +77,7 @@ class Watcher {
   }
 
   listen(socket) {
+    this.sockets++;
     const asked = new Map();
     socket.on("framesent", ({ payload }) => {
       const frame = JSON.parse(payload);
@@ -96,8 +97,15 @@ class Watcher {
 
 // App is the page as a person has it before them.
 class App {
-  constructor(page) {
-    this.page = page;
+  constructor(page, watcher) {
+    Object.assign(this, { page, watcher });
+  }
+
+  // reconnected waits until the page has a later connection than the one that it had
+  // when there were so many.
+  async reconnected(sockets) {
+    await until("a new connection", () => this.watcher.sockets > sockets);
+    await this.connected();
   }
 
   connected(want = true) {
@@ -146,10 +154,12 @@ const dir = mkdtempSync(join(tmpdir(), "control-ui-"));
 const files = await serveFiles(root, own);
 const foreign = await serveFiles(root, own);
 const model = await serveModel();
-const gateway = new Gateway(binary, dir, {
-  gateway: { controlUi: { allowedOrigins: [`http://${files.address}`] } },
-  agent: { backend: "openai", openai: { baseUrl: model.baseUrl, model: "halves", cost: { input: 3, output: 15 } } },
-});
+const config = `{
+  gateway: { controlUi: { allowedOrigins: ["http://${files.address}"] } }, // the page is not served by the gateway
+  agent: { backend: "openai", openai: { baseUrl: "${model.baseUrl}", model: "halves", cost: { input: 3, output: 15 } } },
+}
+`;
+const gateway = new Gateway(binary, dir, config);
 let browser;
 
 try {
@@ -222,7 +232,7 @@ async function strangers() {
 // journey is what one person does with the page, tab by tab.
 async function journey() {
   const { page, watcher } = await newPage(files.address);
-  const app = new App(page);
+  const app = new App(page, watcher);
   let key = "";
 
   await check("it loads, asks whether this gateway is meant, and connects", async () => {
@@ -348,11 +358,16 @@ async function journey() {
     await app.picture("nodes");
     page.once("dialog", (dialog) => dialog.dismiss()); // the page shows the token to copy
     const before = await storedToken(page);
+    const { sockets } = watcher;
     await device.getByRole("button", { name: "Rotate" }).click();
     await until("another stored token", async () => (await storedToken(page)) !== before);
-    await app.noFaults();
+    // What was connected with an old token is disconnected, the page too; it comes back
+    // with the new one.
+    await app.reconnected(sockets);
+    await page.locator(".card", { hasText: "Pairing requests" }).getByRole("button", { name: "Refresh" }).click();
+    await until("no faults", async () => (await app.faults()).length === 0);
   });
-  await config(page, app);
+  await configTab(page, app);
   await check("Debug shows status, health and models, and calls a method", async () => {
     await app.open("debug");
     await app.sees(/"defaultAgentId": "main"/);
@@ -401,8 +416,8 @@ function storedToken(page) {
   return page.evaluate(() => JSON.parse(localStorage.getItem("openclaw.device.auth.v1")).tokens.operator.token);
 }
 
-// config is the Config tab: its form comes from our schema.
-async function config(page, app) {
+// configTab edits the configuration: the form comes from our schema.
+async function configTab(page, app) {
   const file = join(gateway.state, "coderclaw.json");
   const colour = () => page.locator(".cfg-field", { hasText: "#RRGGBB" }).locator("input");
 
@@ -430,24 +445,34 @@ async function config(page, app) {
     refusedOnPurpose.delete("config.set");
     must(readFileSync(file, "utf8") === before, "the file was written");
   });
-  await check("Config: Save writes ui.seamColor, and only that changes", async () => {
+  await check("Config: Save writes ui.seamColor and changes nothing else, comments included", async () => {
     await colour().fill("#336699");
     await page.getByRole("button", { name: "Save", exact: true }).click();
     await page.getByText("No changes").waitFor();
     must((await gateway.ask("config", "get", "ui.seamColor")).includes("#336699"), "our config does not have it");
     must((statSync(file).mode & 0o77) === 0, "others may read the file");
-    say(`the file after Save: ${readFileSync(file, "utf8").replace(/\s+/g, " ")}`);
+    const want = config.replace(/\}\n$/, `  "ui": {\n    "seamColor": "#336699"\n  }\n}\n`);
+    must(readFileSync(file, "utf8") === want, readFileSync(file, "utf8"));
     await app.noFaults();
     await app.picture("config-saved");
   });
   await check("Config: Apply writes, and the page is connected afterwards", async () => {
-    phase = "restart";
     await colour().fill("#112233");
     await page.getByRole("button", { name: "Apply", exact: true }).click();
     await until("the value", async () => readFileSync(file, "utf8").includes("#112233"));
-    await app.connected();
     await page.getByText("No changes").waitFor();
+    await app.connected();
     await app.noFaults();
+  });
+  await check("Config: Apply of a key that takes a restart; the page comes back by itself", async () => {
+    phase = "restart";
+    const { sockets } = app.watcher;
+    await page.locator(".config-nav__item", { hasText: "All Settings" }).click();
+    await page.locator(".cfg-field", { hasText: "may wait for one slow client" }).locator("input").fill("8388608");
+    await page.getByRole("button", { name: "Apply", exact: true }).click();
+    await app.reconnected(sockets);
+    must((await gateway.ask("config", "get", "gateway.maxBufferedBytes")).includes("8388608"), "our config does not have it");
+    await until("no faults", async () => (await app.faults()).length === 0);
     phase = "";
   });
 }
@@ -472,7 +497,13 @@ async function restart(page, app) {
     await app.connected(false);
     await gateway.start();
     await app.connected();
-    await until("the held answer", async () => { model.release(); return (await gateway.ask("history", "--json")).split("slowly through a crash").length > 2; });
+    const count = async (role, text) => JSON.parse(await gateway.ask("history", "--json")).messages.filter((m) => m.role === role && JSON.stringify(m.content).includes(text)).length;
+    await until("the whole answer", async () => {
+      model.release();
+      return (await count("assistant", "slowly through a crash And the second half.")) === 1;
+    });
+    must((await count("user", "slowly through a crash")) === 1, "the question is not there once");
+    must((await count("assistant", "slowly through a crash")) === 1, "there is a second answer");
     await page.reload();
     await app.connected();
     await app.sees("slowly through a crash");

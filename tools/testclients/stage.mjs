@@ -66,12 +66,13 @@ export async function serveModel() {
   };
 }
 
-// Gateway is a gateway process with a state directory of its own.
+// Gateway is a gateway process with a state directory of its own, below dir. config
+// is the text of its configuration.
 export class Gateway {
   constructor(binary, dir, config) {
     Object.assign(this, { binary, dir, state: join(dir, "state"), process: null, port: 0, log: "" });
     mkdirSync(this.state, { recursive: true, mode: 0o700 });
-    writeFileSync(join(this.state, "coderclaw.json"), JSON.stringify(config, null, 2));
+    writeFileSync(join(this.state, "coderclaw.json"), config);
   }
 
   environment() {
