@@ -18,7 +18,7 @@ import { Gateway, serveFiles, serveModel } from "./stage.mjs";
 
 const [binary, cache] = process.argv.slice(2);
 const { chromium } = createRequire(join(cache, "package.json"))("playwright-core");
-const patience = 20_000; // milliseconds
+const patience = 30_000; // milliseconds
 const pictures = join(cache, "screenshots");
 const say = (text) => console.log(`control-ui: ${text}`);
 
@@ -161,6 +161,14 @@ const config = `{
 `;
 const gateway = new Gateway(binary, dir, config);
 let browser;
+
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, () => {
+    gateway.process?.kill("SIGKILL");
+    rmSync(dir, { recursive: true, force: true, maxRetries: 10 });
+    process.exit(1); // the browser goes with its pipe
+  });
+}
 
 try {
   await gateway.start();
