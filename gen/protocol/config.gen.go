@@ -36,7 +36,8 @@ type ConfigFileSnapshot struct {
 	// Whether there is a file.
 	Exists bool `json:"exists"`
 
-	// SHA-256 of the text in lower-case hex; absent when there is no file.
+	// SHA-256 of the text in lower-case hex, of no text when there is no file; absent
+	// when the file cannot be read.
 	Hash wire.Opt[string] `json:"hash,omitzero" jsonschema:"minLength=1"`
 
 	// Every fault of the file.

@@ -56,10 +56,10 @@ type Written struct{ Before, After *Document }
 
 // Replace makes raw the text of the file, with placeholders of secrets replaced by
 // what is stored, if the file is still the version baseHash and the text has no
-// fault. The errors are those above, *SyntaxError, *InvalidError and those of the
-// file system.
+// fault. Of the text of a form only what it changes is written. The errors are
+// those above, *SyntaxError, *InvalidError and those of the file system.
 func (s *Store) Replace(baseHash string, raw []byte) (Written, error) {
-	return s.write(baseHash, raw, func(_ *Document, raw []byte) ([]byte, error) { return raw, nil })
+	return s.write(baseHash, raw, s.replaced)
 }
 
 // Patch applies a JSON merge patch (RFC 7396) to the file: null removes a key, lists
@@ -69,8 +69,12 @@ func (s *Store) Patch(baseHash string, patch []byte) (Written, error) {
 	return s.write(baseHash, patch, patched)
 }
 
-func patched(before *Document, raw []byte) ([]byte, error) {
-	patch, err := json5.Parse(raw, fileDepthMax)
+// changer makes the new text of a file of what a client has sent, and of that with
+// its placeholders resolved.
+type changer func(before *Document, sent, restored []byte) ([]byte, error)
+
+func patched(before *Document, _, restored []byte) ([]byte, error) {
+	patch, err := json5.Parse(restored, fileDepthMax)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +110,7 @@ func Set(raw []byte, key []string, value []byte) ([]byte, error) {
 	return json5.MergePatch(raw, node, fileDepthMax)
 }
 
-func (s *Store) write(baseHash string, raw []byte, change func(before *Document, raw []byte) ([]byte, error)) (Written, error) {
+func (s *Store) write(baseHash string, raw []byte, change changer) (Written, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, err := Read(s.src)
@@ -139,7 +143,7 @@ func (s *Store) write(baseHash string, raw []byte, change func(before *Document,
 }
 
 // compose makes the new text of what a client sent.
-func (s *Store) compose(before *Document, raw []byte, change func(before *Document, raw []byte) ([]byte, error)) ([]byte, error) {
+func (s *Store) compose(before *Document, raw []byte, change changer) ([]byte, error) {
 	if len(raw) > fileBytesMax {
 		return nil, &InvalidError{[]Issue{{Message: fmt.Sprintf("the text is larger than %d bytes", fileBytesMax)}}}
 	}
@@ -154,7 +158,7 @@ func (s *Store) compose(before *Document, raw []byte, change func(before *Docume
 	if len(issues) > 0 {
 		return nil, &InvalidError{issues}
 	}
-	return change(before, restored)
+	return change(before, raw, restored)
 }
 
 // Rollback makes an earlier version the text of the file again; the current one

@@ -16,7 +16,8 @@ import (
 )
 
 // deltaInterval is the least time between two chat deltas of a run (the
-// original's throttle). A stream that pauses for as long is flushed.
+// original's throttle). A stream that pauses for as long is flushed, and so is what
+// is left when the answer is whole.
 const deltaInterval = 150 * time.Millisecond
 
 // silentReply is the token by which an agent declines to answer.
@@ -216,7 +217,13 @@ func (run *Run) complete(res agent.Result) {
 		return
 	}
 	defer close(run.terminal)
-	run.emitFinal(run.settle(e.outcome))
+	out = run.settle(e.outcome)
+	if !out.Silent {
+		// What the interval held back: some clients, such as the original's bridge for
+		// editors, make the answer of deltas alone.
+		run.emitDelta()
+	}
+	run.emitFinal(out)
 }
 
 // cut ends a run whose context is over: as aborted, what was said staying in the

@@ -125,9 +125,9 @@ func (s *Service) ConfigGet(context.Context, *wire.Peer, protocol.ConfigGetParam
 	if view.Raw != nil {
 		out.Raw = wire.NotNull(string(view.Raw))
 	}
-	if d.Exists {
-		out.Hash = wire.Some(d.Hash)
-	}
+	// Without a file it is that of no text: the original's control page does not save
+	// without one.
+	out.Hash = wire.Some(settings.HashOf(d.Raw))
 	return out, nil
 }
 

@@ -90,13 +90,34 @@ func TestGetOfAFileThatCannotBeRead(t *testing.T) {
 	r := newRig(t, "")
 	s, err := r.ConfigGet(t.Context(), desk, protocol.ConfigGetParams{})
 	require.NoError(t, err)
-	require.Equal(t, []any{false, true, false, false}, []any{s.Exists, s.Valid, s.Raw.Valid, s.Hash.Set})
+	require.Equal(t, []any{false, true, false}, []any{s.Exists, s.Valid, s.Raw.Valid})
+	require.Equal(t, settings.HashOf(nil), s.Hash.Or(""), "a page that does not save without a hash has one")
 	require.Equal(t, "waits", s.Warnings[0].Message)
 	require.NoError(t, os.Mkdir(r.path, 0o700))
 	s, err = r.ConfigGet(t.Context(), desk, protocol.ConfigGetParams{})
 	require.NoError(t, err)
 	require.Equal(t, []any{true, false}, []any{s.Exists, s.Valid})
 	require.Contains(t, s.Issues[0].Message, "is not a regular file")
+	require.False(t, s.Hash.Set)
+}
+
+// The original's control page has a form for the whole configuration and sends all
+// of it back, defaults and placeholders of secrets included.
+func TestSavedFormChangesWhatItChanges(t *testing.T) {
+	const before = "// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}},\n}\n"
+	r := newRig(t, before)
+	s, err := r.ConfigGet(t.Context(), desk, protocol.ConfigGetParams{})
+	require.NoError(t, err)
+	var form map[string]any
+	require.NoError(t, json.Unmarshal(s.Config, &form))
+	form["ui"] = map[string]any{"seamColor": "#336699"}
+	text, err := json.Marshal(form)
+	require.NoError(t, err)
+	_, err = r.ConfigSet(t.Context(), desk, protocol.ConfigSetParams{Raw: string(text), BaseHash: s.Hash})
+	require.NoError(t, err)
+	got, err := os.ReadFile(r.path)
+	require.NoError(t, err)
+	require.Equal(t, "// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}},\n  \"ui\": {\n    \"seamColor\": \"#336699\"\n  }\n}\n", string(got))
 }
 
 func TestPatchTellsWhatComesOfIt(t *testing.T) {

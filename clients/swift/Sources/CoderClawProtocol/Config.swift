@@ -65,7 +65,8 @@ public struct ConfigFileSnapshot: Codable, Sendable, Hashable {
     /// The file and the defaults, without what flags and environment variables override.
     public var config: JSONValue
 
-    /// SHA-256 of the text in lower-case hex; absent when there is no file.
+    /// SHA-256 of the text in lower-case hex, of no text when there is no file; absent when the file cannot
+    /// be read.
     public var hash: String?
 
     /// Every fault of the file.

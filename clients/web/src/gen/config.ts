@@ -52,7 +52,10 @@ export interface ConfigFileSnapshot {
   readonly valid: boolean;
   /** The file and the defaults, without what flags and environment variables override. */
   readonly config: JSONValue;
-  /** SHA-256 of the text in lower-case hex; absent when there is no file. (≥ 1 characters) */
+  /**
+   * SHA-256 of the text in lower-case hex, of no text when there is no file; absent when the file cannot
+   * be read. (≥ 1 characters)
+   */
   readonly hash?: string;
   /** Every fault of the file. */
   readonly issues: readonly ConfigIssue[];
