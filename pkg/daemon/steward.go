@@ -333,6 +333,7 @@ func (c *steward) apply(ctx context.Context, doc *settings.Document, hot, waitin
 			c.log.Error("the new secret is not in force", "err", err)
 		}
 	}
+	c.d.applyHot(hot, doc.Settings)
 	c.log.Info("config changed", "action", from.Action, "by", from.By, "keys", keys, "restartFor", waiting)
 	if len(waiting) == 0 {
 		c.keep(doc)

@@ -65,6 +65,7 @@ func Markdown() string {
 		}
 		fmt.Fprintf(&b, "- Example: `%s`\n", k.Snippet())
 	}
+	b.WriteString(foreignMarkdown())
 	return b.String()
 }
 
@@ -161,5 +162,6 @@ gateway goes on as it was; if the file is faulty when the gateway starts, it sta
 ` + "`coderclaw health`" + ` and in ` + "`coderclaw doctor`" + `. A change that restarts the gateway is on probation for 30 seconds: if the gateway
 does not come up with it, or crashes, the file before it is put back.
 
-Every key the gateway does not know is a fault: a misspelt security setting must not be ignored silently.
+Every key the gateway does not know is a fault: a misspelt security setting must not be ignored silently. Keys of the original
+whose feature is not here yet are kept and warned of: see the end of this page.
 `

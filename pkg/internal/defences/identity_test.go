@@ -67,7 +67,7 @@ var identityDefences = []defence{
 		return missing(protocol.DetailAuthTailscaleWhoisFailed`, `if err != nil {
 		return claimed, from, nil
 		return missing(protocol.DetailAuthTailscaleWhoisFailed`, "TestServedUsers"},
-	{"38 a program that plays Tailscale Serve", "tailnet.go", ` || g.door.tailnet.CalledBy(a.RemoteAddr, a.LocalAddr) != nil`, ``, "TestServedUsers"},
+	{"38 a program that plays Tailscale Serve", "tailnet.go", ` || d.tailnet.CalledBy(a.RemoteAddr, a.LocalAddr) != nil`, ``, "TestServedUsers"},
 	{"39 a program that plays the proxy", "proxy.go", `d.proof.header == "" || d.proof.given(h))`, `true)`, "TestProxySecret"},
 	{"39 a proxy that does not prove itself is not local", "proxy.go", `behind: forwarded(h) || d.isProxy(remote)}`, `behind: forwarded(h)}`, "TestProxySecret"},
 	{"42 rotation beyond what is approved", "decisions.go", `within(a.Scopes, grantable(role, scopes))`, `grantable(role, scopes)`, "TestRotateAndRevoke"},
