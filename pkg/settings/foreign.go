@@ -128,7 +128,7 @@ func (w *walker) foreign(path string, n *json5.Node) bool {
 	switch {
 	case row != nil:
 		w.warnings = append(w.warnings, Issue{Path: printable(path), File: n.File, Line: n.Line,
-			Message: fmt.Sprintf("is kept but has no effect: this gateway does not have %s yet", row.lacks)})
+			Message: fmt.Sprintf("%s is kept but has no effect: this gateway does not have %s yet", printable(path), row.lacks)})
 		w.checkForeign(path, n, row)
 		return true
 	case below && n.Kind == json5.Object:
