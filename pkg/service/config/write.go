@@ -23,7 +23,7 @@ func (s *Service) ConfigSet(ctx context.Context, peer *wire.Peer, p protocol.Con
 	if err != nil {
 		return protocol.ConfigSetResult{}, err
 	}
-	return protocol.ConfigSetResult{Ok: true, Path: s.c.Path, Config: w.After.View().Config}, nil
+	return protocol.ConfigSetResult{Ok: true, Path: s.c.Path, Config: w.After.View().Config, Warnings: warnings(w)}, nil
 }
 
 // ConfigPatch handles config.patch. What the patch does not name stays as written.
@@ -45,6 +45,7 @@ func (s *Service) effective(ctx context.Context, peer *wire.Peer, method string,
 	from.Delay = restartDelayDefault
 	if ms, ok := p.RestartDelayMs.Get(); ok {
 		from.Delay = time.Duration(min(ms, restartDelayMost.Milliseconds())) * time.Millisecond
+		from.Restart = ms > 0
 	}
 	if err := s.limits.take(peer, method, time.Now()); err != nil {
 		return protocol.ConfigWriteResult{}, err
@@ -62,13 +63,17 @@ func (s *Service) effective(ctx context.Context, peer *wire.Peer, method string,
 	if from.Note != "" {
 		payload.Message = wire.SomeValue(from.Note)
 	}
+	sentinel := protocol.ConfigRestartSentinel{Payload: payload}
+	if outcome.Mode == ModeRestart {
+		sentinel.Path = wire.NotNull(s.c.Journal)
+	}
 	return protocol.ConfigWriteResult{
-		Ok: true, Path: s.c.Path, Config: w.After.View().Config,
+		Ok: true, Path: s.c.Path, Config: w.After.View().Config, Warnings: warnings(w),
 		Restart: protocol.ConfigRestart{
 			Ok: outcome.Mode != ModeManual, Pid: int64(s.c.PID), Signal: "none", DelayMs: outcome.Delay.Milliseconds(), Reason: wire.Some(method),
 			Mode: outcome.Mode, Coalesced: wire.Some(outcome.Coalesced), CooldownMsApplied: wire.Some(outcome.Cooldown.Milliseconds()),
 		},
-		Sentinel: protocol.ConfigRestartSentinel{Payload: payload},
+		Sentinel: sentinel,
 	}, nil
 }
 
@@ -86,7 +91,7 @@ func (s *Service) write(ctx context.Context, peer *wire.Peer, from Origin, raw s
 		s.c.Audit.Note(record)
 		return w, Outcome{}, refused
 	}
-	if w.Before.Hash == w.After.Hash {
+	if w.Before.Hash == w.After.Hash && !from.Restart {
 		return w, Outcome{Mode: ModeNone}, nil
 	}
 	outcome := s.c.Steward.Changed(w, from) // at once, before the watch of the file sees it
@@ -99,15 +104,21 @@ func (s *Service) write(ctx context.Context, peer *wire.Peer, from Origin, raw s
 	return w, outcome, nil
 }
 
+// warnings tells what is no fault of the text that was written; nil when there is
+// nothing to tell.
+func warnings(w settings.Written) []protocol.ConfigIssue {
+	if len(w.After.Warnings) == 0 {
+		return nil
+	}
+	return issues(w.After.Warnings)
+}
+
 // changedKeys names the keys that differ, and no value.
 func changedKeys(w settings.Written) []string {
 	if w.Before.Settings == nil || w.After.Settings == nil {
 		return []string{"the whole file, which had faults"}
 	}
-	var keys []string
-	for _, c := range settings.Diff(w.Before.Settings, w.After.Settings) {
-		keys = append(keys, c.Key)
-	}
+	keys := settings.ChangedKeys(w.Before, w.After)
 	if keys == nil {
 		return []string{"no key, only the text"}
 	}
