@@ -168,10 +168,17 @@ func (a *App) runConfigCheck(c *cli.Context) error {
 		if issues == nil {
 			issues = []settings.Issue{}
 		}
-		err = a.out.line(map[string]any{"path": path, "exists": doc.Exists, "valid": doc.Settings != nil, "issues": issues})
+		warnings := doc.Warnings
+		if warnings == nil {
+			warnings = []settings.Issue{}
+		}
+		err = a.out.line(map[string]any{"path": path, "exists": doc.Exists, "valid": doc.Settings != nil, "issues": issues, "warnings": warnings})
 	} else {
 		for _, i := range doc.Issues {
 			a.out.printf("%s  %s\n", a.out.style(red, "fault"), clean(i.String()))
+		}
+		for _, w := range doc.Warnings {
+			a.out.printf("%s   %s\n", a.out.style(bold, "warn"), clean(w.String()))
 		}
 		if doc.Settings != nil {
 			word := "has no fault"

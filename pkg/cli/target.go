@@ -38,7 +38,7 @@ func (e *targetError) Error() string { return e.err.Error() }
 func (e *targetError) Unwrap() error { return e.err }
 
 // target works out the URL and the secret: from flags, else the environment, else the
-// config, else the state directory. The secret of the config or of the state directory goes
+// config (gateway.remote in mode remote), else the state directory. The secret of the config or of the state directory goes
 // only to the gateway that they belong to: with --url naming another place it must
 // be given anew (security: a URL override inherits no credentials).
 func (a *App) target(c *cli.Context) (t target, err error) {
@@ -53,6 +53,7 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 	port := localPort(conf, getenv, stateDir)
 	t.url = localURL(conf.Gateway, port)
 	t.local = true
+	remote := false
 	if url, ok := globalString(c, flagURL); ok {
 		addr, err := client.ParseAddress(url)
 		if err != nil {
@@ -60,6 +61,12 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 		}
 		t.url = addr.String()
 		t.local = addr.Loopback && addr.Port() == strconv.Itoa(port)
+	} else if remote = followsRemote(c, getenv, conf); remote {
+		addr, err := client.ParseAddress(conf.Gateway.Remote.URL)
+		if err != nil {
+			return t, fmt.Errorf("gateway.remote.url in %s: %w", configPath, err)
+		}
+		t.url, t.local = addr.String(), false
 	}
 	if t.pins, err = pinsFor(c, getenv, t, conf, configPath); err != nil {
 		return t, err
@@ -73,6 +80,9 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 	}
 	if t.secrets = envSecrets(getenv, mode); t.secrets.any() {
 		return t, nil
+	}
+	if remote {
+		t.secrets = remoteSecrets(conf.Gateway.Remote, configPath)
 	}
 	if !t.local {
 		return t, nil // a device token, if that gateway issued one

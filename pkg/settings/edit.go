@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 
 	"github.com/coderclaw/gateway/pkg/internal/json5"
@@ -32,8 +33,8 @@ func (e *InvalidError) Error() string {
 	return d.Err().Error()
 }
 
-// Store changes the config file. One Store per file and process; other processes
-// are kept apart by the hash that each write names.
+// Store changes the config file. One Store per file and process; writers in other
+// processes are kept apart by a lock (lockFile), and by the hash that each write names.
 type Store struct {
 	src Source
 
@@ -59,14 +60,15 @@ type Written struct{ Before, After *Document }
 // fault. The errors are those above, *SyntaxError, *InvalidError and those of the
 // file system.
 func (s *Store) Replace(baseHash string, raw []byte) (Written, error) {
-	return s.write(baseHash, raw, func(_ *Document, raw []byte) ([]byte, error) { return raw, nil })
+	return s.write(baseHash, raw, func(_ *Document, raw []byte) ([]byte, error) { return raw, nil }, nil)
 }
 
 // Patch applies a JSON merge patch (RFC 7396) to the file: null removes a key, lists
 // whose entries have ids are merged by id. What the patch does not name, comments
-// included, stays as it is written.
+// included, stays as it is written. What an included file says cannot be removed so,
+// nor can its lists be merged with: that is a fault that names the file.
 func (s *Store) Patch(baseHash string, patch []byte) (Written, error) {
-	return s.write(baseHash, patch, patched)
+	return s.write(baseHash, patch, patched, outOfReach)
 }
 
 func patched(before *Document, raw []byte) ([]byte, error) {
@@ -106,9 +108,14 @@ func Set(raw []byte, key []string, value []byte) ([]byte, error) {
 	return json5.MergePatch(raw, node, fileDepthMax)
 }
 
-func (s *Store) write(baseHash string, raw []byte, change func(before *Document, raw []byte) ([]byte, error)) (Written, error) {
+func (s *Store) write(baseHash string, raw []byte, change func(before *Document, raw []byte) ([]byte, error), check func(before, after *Document, raw []byte) []Issue) (Written, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	unlock, err := lockFile(s.src.Path)
+	if err != nil {
+		return Written{}, err
+	}
+	defer unlock()
 	before, err := Read(s.src)
 	if err != nil {
 		return Written{}, err
@@ -129,13 +136,53 @@ func (s *Store) write(baseHash string, raw []byte, change func(before *Document,
 		return Written{}, after.Syntax
 	case len(after.Issues) > 0:
 		return Written{}, &InvalidError{after.Issues}
-	case after.Hash == before.Hash:
+	}
+	if check != nil {
+		if issues := check(before, after, raw); len(issues) > 0 {
+			return Written{}, &InvalidError{issues}
+		}
+	}
+	if after.Hash == before.Hash {
 		return Written{before, after}, nil
 	}
 	if err := s.w.replace(s.src.Path, text, true); err != nil {
 		return Written{}, fmt.Errorf("save config: %w", err)
 	}
 	return Written{before, after}, nil
+}
+
+// outOfReach finds what a patch asks for and cannot bring about, because an included
+// file says otherwise.
+func outOfReach(before, after *Document, raw []byte) (issues []Issue) {
+	patch, err := json5.Parse(raw, fileDepthMax)
+	if err != nil {
+		return nil // told before
+	}
+	var walk func(path string, patch, main, was, is *json5.Node)
+	walk = func(path string, patch, main, was, is *json5.Node) {
+		switch patch.Kind {
+		case json5.Null:
+			if is != nil {
+				issues = append(issues, Issue{Path: printable(path), File: is.File, Line: is.Line,
+					Message: fmt.Sprintf("%s cannot be removed by a patch, because an included file has it: remove it there, or give it another value here", printable(path))})
+			}
+		case json5.Object:
+			for _, m := range patch.Members {
+				walk(join(path, m.Key), m.Value, main.Member(m.Key), was.Member(m.Key), is.Member(m.Key))
+			}
+		case json5.Array:
+			if main == nil && was != nil && was.Kind == json5.Array && len(patch.Items) > 0 && patch.Items[0].Member("id") != nil {
+				issues = append(issues, Issue{Path: printable(path), File: was.File, Line: was.Line,
+					Message: fmt.Sprintf("%s is a list of an included file, whose entries a patch cannot merge with: change it there, or write the whole list with config.set", printable(path))})
+				return
+			}
+			for i, item := range patch.Items {
+				walk(fmt.Sprintf("%s[%d]", path, i), item, counterpart(item, i, main), counterpart(item, i, was), counterpart(item, i, is))
+			}
+		}
+	}
+	walk("", patch, before.main, before.merged, after.merged)
+	return issues
 }
 
 // compose makes the new text of what a client sent.
@@ -166,6 +213,11 @@ func (s *Store) Rollback(b Backup) (Written, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	unlock, err := lockFile(s.src.Path)
+	if err != nil {
+		return Written{}, err
+	}
+	defer unlock()
 	before, err := Read(s.src)
 	if err != nil {
 		return Written{}, err
@@ -186,6 +238,9 @@ func (s *Store) KeepBackup(raw []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := s.src.Path
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // where Backups looks
+	}
 	if newest, err := readFile(backupPath(path, 1)); err != nil || string(newest) == string(raw) {
 		return err
 	}

@@ -168,6 +168,9 @@ func (w *walker) unknown(path string, n *json5.Node) {
 	w.bad(path, n, "unknown key %s%s", printable(path), hint)
 }
 
+// TypeForeign is the Type of a key that is kept without effect.
+const TypeForeign = "any"
+
 // FindForeign returns the key at a path that is accepted without effect, or is below
 // such a key.
 func FindForeign(path string) (Key, bool) {
@@ -178,7 +181,7 @@ func FindForeign(path string) (Key, bool) {
 	if !p.foreign {
 		return Key{}, false
 	}
-	return Key{Path: path, Type: "any", Secret: p.hiding > hideNothing, Class: ClassNone, Doc: "Kept, without effect."}, true
+	return Key{Path: path, Type: TypeForeign, Secret: p.hiding > hideNothing, Class: ClassNone, Doc: "Kept, without effect."}, true
 }
 
 // ChangedKeys names the keys in which two documents without faults differ, those

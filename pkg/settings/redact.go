@@ -133,6 +133,28 @@ func typeInside(t reflect.Type) reflect.Type {
 	return nil
 }
 
+// HoldsSecret reports whether one of Files holds a secret as a text of its own, and
+// not only by the name of a variable.
+func (d *Document) HoldsSecret(file string) bool {
+	if d.merged == nil {
+		return false
+	}
+	if file == d.Path {
+		file = ""
+	}
+	var walk func(n *json5.Node, p place) bool
+	walk = func(n *json5.Node, p place) bool {
+		switch n.Kind {
+		case json5.Object:
+			return slices.ContainsFunc(n.Members, func(m json5.Member) bool { return walk(m.Value, p.member(m.Key)) })
+		case json5.Array:
+			return slices.ContainsFunc(n.Items, func(item *json5.Node) bool { return walk(item, p.item()) })
+		}
+		return n.File == file && p.hides(n)
+	}
+	return walk(d.merged, place{t: reflect.TypeFor[Settings]()})
+}
+
 // hideRaw replaces the secrets in the text of the file, and in its comments the
 // words that are secrets elsewhere in it.
 func (d *Document) hideRaw() []byte {
