@@ -207,7 +207,7 @@ func (c *claim) grant(principal string) Grant {
 	return Grant{
 		Role: c.role, Scopes: c.scopes, DeviceID: c.deviceID, Principal: principal,
 		ClientIP: c.clientIP, Local: c.origin.local, BySecret: c.proof.bySecret,
-		taken: c.taken, generation: c.proof.generation, door: c.door,
+		taken: c.taken, generation: c.proof.generation, rules: c.door.rules,
 	}
 }
 

@@ -24,6 +24,7 @@ type door struct {
 	origins map[string]bool
 	proxies []netip.Prefix
 	proof   proxyProof
+	rules   uint64           // how often they became stricter: see SetEntry
 	tailnet *tailscale.Local // nil when there is none
 }
 

@@ -18,7 +18,7 @@ type Entry struct {
 
 func (g *Guard) door() *door { return g.gate.Load() }
 
-// SetEntry replaces who may enter by which name, from which page and through which
+// SetEntry, which is called by one goroutine at a time, replaces who may enter by which name, from which page and through which
 // proxy, and how many secrets may be guessed. A connect is judged by the old rules or by
 // the new ones, never by some of each; what is counted against anybody stays counted.
 //
@@ -48,8 +48,11 @@ func (g *Guard) SetEntry(e Entry) (stricter bool) {
 	if !proxies && maps.Equal(old.hosts, next.hosts) && maps.Equal(old.origins, next.origins) {
 		return false
 	}
+	if stricter = proxies || lost(old.hosts, next.hosts) || lost(old.origins, next.origins); stricter {
+		next.rules++
+	}
 	g.gate.Store(&next)
-	return proxies || lost(old.hosts, next.hosts) || lost(old.origins, next.origins)
+	return stricter
 }
 
 func (l *limiter) setLimits(limits Limits) {

@@ -199,7 +199,8 @@ type Grant struct {
 	// and the generation of the secret or the hash of the token that it leaves with.
 	taken, generation uint64
 	tokenHash         string
-	door              *door
+	// rules counts how often the door became stricter before this connect.
+	rules uint64
 }
 
 // AuthMode is how peers prove the shared secret.
