@@ -49,6 +49,16 @@ func (a *App) runConfigEdit(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		_, elsewhere := globalString(c, flagURL)
+		if via, _ := d.way(); via == viaGateway && now.exists && now.raw == nil && !elsewhere {
+			// The gateway does not show a text in which it cannot tell the secrets; this
+			// machine's own file can be opened all the same, and the gateway sees it change.
+			d = a.openConfigFile(c)
+			if now, err = d.read(ctx); err != nil {
+				return err
+			}
+			a.out.note("the file is no JSON5, so it is opened itself, secrets included: %s", now.path)
+		}
 		text := now.raw
 		switch {
 		case text == nil && now.exists:

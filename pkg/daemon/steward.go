@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ func (c *steward) begin(log *slog.Logger) error {
 // taken up.
 func (c *steward) tellForeign(doc *settings.Document) {
 	for _, w := range doc.Warnings {
-		c.log.Warn("config key without effect", "config", doc.Path, "key", w.Path, "line", w.Line, "file", w.File, "why", w.Message)
+		c.log.Warn("config key without effect", "config", cmp.Or(w.File, doc.Path), "key", w.Path, "line", w.Line, "why", w.Message)
 	}
 }
 

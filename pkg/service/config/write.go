@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
@@ -87,6 +88,9 @@ func (s *Service) write(ctx context.Context, peer *wire.Peer, from Origin, raw s
 	}
 	if err != nil {
 		refused := refusal(err)
+		if detail := new(wire.Error); errors.As(refused, &detail) && detail.Code == protocol.ErrorUnavailable {
+			s.c.Log.Warn("config not saved", "action", from.Action, "err", err)
+		}
 		record.Decision, record.Reason = audit.Refused, from.Action+": "+refused.Error()
 		s.c.Audit.Note(record)
 		return w, Outcome{}, refused
@@ -137,6 +141,7 @@ func (s *Service) origin(peer *wire.Peer, method string) Origin {
 func refusal(err error) error {
 	var syntax *settings.SyntaxError
 	var invalid *settings.InvalidError
+	var system syscall.Errno
 	switch {
 	case errors.Is(err, settings.ErrHashRequired):
 		return refused(protocol.DetailConfigHashRequired, nil, "config base hash required; re-run config.get and retry")
@@ -150,8 +155,18 @@ func refusal(err error) error {
 		return refused(protocol.DetailConfigSyntax, nil, "SyntaxError: "+syntax.Error())
 	case errors.As(err, &invalid):
 		return refused(protocol.DetailConfigInvalid, issues(invalid.Issues), "invalid config")
+	case errors.Is(err, settings.ErrBusy):
+		return notSaved(settings.ErrBusy.Error())
+	case errors.As(err, &system):
+		return notSaved(fmt.Sprintf("config not saved: %v; see to the folder of the file, then try again", system))
 	}
 	return err
+}
+
+// notSaved tells what the file system says, which a person has to see to.
+func notSaved(message string) *wire.Error {
+	d := protocol.ErrorDetails{Code: wire.Some(protocol.DetailConfigNotSaved), RecommendedNextStep: wire.Some(protocol.DetailNextStep(protocol.DetailConfigNotSaved))}
+	return &wire.Error{Code: protocol.ErrorUnavailable, Message: message, Details: d.AppendJSON(nil), Retryable: new(true)}
 }
 
 func refused(code string, list []protocol.ConfigIssue, message string) *wire.Error {
