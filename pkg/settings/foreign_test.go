@@ -137,3 +137,25 @@ func TestHidingOf(t *testing.T) {
 		require.Equal(t, want, hidingOf(name), name)
 	}
 }
+
+// A hidden text may be an ordinary word: it must not be torn out of keys, other values
+// and comments.
+func TestHiddenWordsStayElsewhere(t *testing.T) {
+	const text = `// use openai, or config-source; old: abcdef-abcdef
+{
+  plugins: {entries: {voice: {provider: "openai"}}},
+  channels: {x: {tokenSource: "config", configWrites: true, botToken: "abcdef-abcdef"}},
+  agent: {backend: "openai"},
+}
+`
+	d := Compile(Source{Getenv: noEnv}, []byte(text))
+	require.NoError(t, d.Err())
+	shown := string(d.View().Raw)
+	require.Contains(t, shown, "// use openai, or config-source; old: "+Redacted)
+	require.Contains(t, shown, `configWrites: true, botToken: "`+Redacted)
+	require.Contains(t, shown, `agent: {backend: "openai"}`)
+	restored, issues, err := d.Restore([]byte(shown))
+	require.NoError(t, err)
+	require.Empty(t, issues)
+	require.Equal(t, strings.Replace(text, "old: abcdef-abcdef", "old: "+Redacted, 1), string(restored))
+}

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"math"
 	"reflect"
 	"regexp"
 	"strings"
@@ -17,6 +18,8 @@ type place struct {
 	// the names above say.
 	foreign bool
 	hiding  hiding
+	// sealed is a value that is hidden because nobody can tell whether it is a secret.
+	sealed bool
 }
 
 // hiding is what of a value is not shown.
@@ -31,7 +34,7 @@ const (
 )
 
 func (p place) member(key string) place {
-	out := place{path: join(p.path, key), foreign: p.foreign, hiding: max(p.hiding, hidingOf(key))}
+	out := place{path: join(p.path, key), foreign: p.foreign, hiding: max(p.hiding, hidingOf(key)), sealed: p.sealed}
 	if p.foreign {
 		return out
 	}
@@ -40,13 +43,13 @@ func (p place) member(key string) place {
 	}
 	row, _ := foreignAt(out.path)
 	if out.foreign = row != nil; out.foreign && row.sealed {
-		out.hiding = hideAll
+		out.hiding, out.sealed = hideAll, true
 	}
 	return out
 }
 
 func (p place) item() place {
-	return place{path: p.path + "[]", t: typeInside(p.t), foreign: p.foreign, hiding: p.hiding}
+	return place{path: p.path + "[]", t: typeInside(p.t), foreign: p.foreign, hiding: p.hiding, sealed: p.sealed}
 }
 
 // hides reports whether a single value may not be shown. A reference to the
@@ -59,6 +62,19 @@ func (p place) hides(n *json5.Node) bool {
 		return p.t == nil || p.t == secretType || isGroup(p.t)
 	}
 	return p.hiding == hideAll || n.Kind == json5.String && (p.hiding == hideText || withUser.MatchString(n.Text))
+}
+
+// wordBytesMin is how long a hidden text must be to be looked for in comments too. A
+// shorter one would hide pieces of other words, and one that is hidden by its name alone
+// may be an ordinary word.
+func (p place) wordBytesMin() int {
+	switch {
+	case p.sealed:
+		return math.MaxInt
+	case p.foreign:
+		return 2 * secretBytesMin
+	}
+	return secretBytesMin
 }
 
 // withUser finds a URL that carries a user name or a password.

@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
@@ -174,7 +173,7 @@ func (d *Document) hideRaw() []byte {
 		default:
 			if p.hides(n) {
 				edits = append(edits, json5.Edit{Start: n.Start, End: n.End, Text: json5.Quote(Redacted)})
-				if n.Kind == json5.String && len(n.Text) >= secretBytesMin {
+				if n.Kind == json5.String && len(n.Text) >= p.wordBytesMin() {
 					words = append(words, n.Text)
 				}
 			}
@@ -184,11 +183,8 @@ func (d *Document) hideRaw() []byte {
 		return nil // the value that lost is not in the tree
 	}
 	walk(d.main, place{t: reflect.TypeFor[Settings]()})
-	raw := json5.Apply(d.Raw, edits)
-	for _, word := range words {
-		raw = bytes.ReplaceAll(raw, []byte(word), []byte(Redacted))
-	}
-	return raw
+	// Only in comments: what is a secret in one place may be part of a key in another.
+	return json5.ReplaceInComments(json5.Apply(d.Raw, edits), words, Redacted)
 }
 
 func hasTwice(n *json5.Node) bool {
