@@ -159,15 +159,6 @@ func (w *walker) checkForeign(path string, n *json5.Node, row *foreignKey) {
 	}
 }
 
-// unknown notes a key that nobody knows.
-func (w *walker) unknown(path string, n *json5.Node) {
-	hint := ""
-	if near := nearest(path, w.known); near != "" {
-		hint = " (did you mean " + near + "?)"
-	}
-	w.bad(path, n, "unknown key %s%s", printable(path), hint)
-}
-
 // TypeForeign is the Type of a key that is kept without effect.
 const TypeForeign = "any"
 

@@ -116,6 +116,15 @@ func (w *walker) fillStruct(path string, n *json5.Node, dst reflect.Value) {
 	}
 }
 
+// unknown notes a key that nobody knows.
+func (w *walker) unknown(path string, n *json5.Node) {
+	hint := ""
+	if near := nearest(path, w.known); near != "" {
+		hint = " (did you mean " + near + "?)"
+	}
+	w.bad(path, n, "unknown key %s%s", printable(path), hint)
+}
+
 // twice notes the keys that an object has more than once.
 func (w *walker) twice(path string, n *json5.Node) {
 	for _, key := range n.Twice {

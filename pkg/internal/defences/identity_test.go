@@ -37,6 +37,7 @@ var identityDefences = []defence{
 	{"26 what is no origin", "door.go", ` || u.Scheme+"://"+u.Host != origin`, ``, "TestOriginAllowed"},
 	{"27 another port", "door.go", ` && originPort == hostPort`, ``, "TestOriginAllowed"},
 	{"28 a name that was rebound", "door.go", `return d.hosts[name] || d.ownName(name)`, `return true`, "TestHostAllowed"},
+	{"28 rules that became stricter meanwhile", "events.go", `if grant.rules != g.door().rules {`, `if false {`, "TestSetEntry"},
 	{"28 another name of the tailnet", "tailnet.go", `return ok && name == self.Name
 }
 
