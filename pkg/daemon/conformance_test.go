@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -72,6 +73,7 @@ func originalPartner(t *testing.T) conformance.Target {
 	h.serve()
 	return conformance.Target{
 		URL: h.url(), Token: testToken, HTTPClient: watchErrors(t).client(), Offers: []string{"original-config"}, Patience: 20 * time.Second,
+		Restart: func(context.Context) error { return errors.New("this gateway restarts itself") },
 	}
 }
 
