@@ -3,7 +3,10 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -104,4 +107,31 @@ func TestConfigRestartOnDemand(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "hooks", s.Warnings[0].Path)
 	h.logged("config key without effect", 3) // at the start, at the change, and at the start after it
+}
+
+// A change in an included file that the gateway does not come up with is taken back
+// where it was made.
+func TestConfigIncludeThatDoesNotComeUpIsRolledBack(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer busy.Close()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := free.Addr().(*net.TCPAddr).Port
+	require.NoError(t, free.Close())
+	h := prepare(t, nil)
+	const main = `{$include: "port.json5"} // port: see there`
+	h.write(main)
+	included := filepath.Join(h.dir, "port.json5")
+	before := fmt.Sprintf("{gateway: {port: %d}} // before", port)
+	require.NoError(t, os.WriteFile(included, []byte(before), 0o600))
+	h.serve()
+	h.visit("v")
+	require.NoError(t, os.WriteFile(included, fmt.Appendf(nil, "{gateway: {port: %d}}", busy.Addr().(*net.TCPAddr).Port), 0o600))
+	again := h.come("again", 2)
+	require.Contains(t, again.degraded()[0], "the last config change was rolled back: the gateway did not start with it")
+	raw, err := os.ReadFile(included)
+	require.NoError(t, err)
+	require.Equal(t, before, string(raw))
+	require.Equal(t, main, h.text())
 }
