@@ -84,7 +84,12 @@ func (a *App) editUntilGood(ctx context.Context, editor, stateDir string, d conf
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(file) }() // it may hold secrets
+	kept := false
+	defer func() {
+		if !kept {
+			_ = os.Remove(file) // it may hold secrets
+		}
+	}()
 	last := text
 	var refused error
 	for {
@@ -109,6 +114,11 @@ func (a *App) editUntilGood(ctx context.Context, editor, stateDir string, d conf
 			return a.printWritten(d, now.path, "the text", a.strongest(now, text))
 		}
 		if !errors.As(refused, &faults) {
+			// Somebody else was faster, or the disk is full: the work must not be lost.
+			kept = os.WriteFile(file, text, 0o600) == nil
+			if kept {
+				a.out.note("your text is kept in %s", file)
+			}
 			return refused
 		}
 		a.out.note("%s", refused)

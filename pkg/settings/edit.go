@@ -90,9 +90,13 @@ func patched(before *Document, raw []byte) ([]byte, error) {
 }
 
 // Set returns the text of the file with one key changed, for a client that edits a
-// text it was given. value is JSON5; nil removes the key.
+// text it was given. value is JSON5; nil removes the key, and leaves a text alone that
+// does not have it.
 func Set(raw []byte, key []string, value []byte) ([]byte, error) {
 	node := &json5.Node{Kind: json5.Null}
+	if value == nil && !has(raw, key) {
+		return raw, nil
+	}
 	if value != nil {
 		var err error
 		if node, err = json5.Parse(value, fileDepthMax); err != nil {
@@ -106,6 +110,18 @@ func Set(raw []byte, key []string, value []byte) ([]byte, error) {
 		raw = []byte("{}\n")
 	}
 	return json5.MergePatch(raw, node, fileDepthMax)
+}
+
+// has reports whether a text gives a key itself.
+func has(raw []byte, key []string) bool {
+	n, err := json5.Parse(raw, fileDepthMax)
+	if err != nil {
+		return !json5.Blank(raw) // what is wrong is told by the write
+	}
+	for _, part := range key {
+		n = n.Member(part)
+	}
+	return n != nil
 }
 
 func (s *Store) write(baseHash string, raw []byte, change func(before *Document, raw []byte) ([]byte, error), check func(before, after *Document, raw []byte) []Issue) (Written, error) {

@@ -100,3 +100,18 @@ func TestKeepBackupBehindALink(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "{gateway: {port: 1}}", string(raw))
 }
+
+func TestSetLeavesAloneWhatIsNotThere(t *testing.T) {
+	for text, want := range map[string]string{
+		`{$include: "a.json5"} // mine`:      `{$include: "a.json5"} // mine`,
+		`{ui: {}}`:                           `{ui: {}}`,
+		``:                                   ``,
+		`{ui: {seamColor: "#111111"}, a: 1}`: `{ui: {}, a: 1}`,
+	} {
+		got, err := Set([]byte(text), []string{"ui", "seamColor"}, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, string(got))
+	}
+	_, err := Set([]byte("{"), []string{"ui", "seamColor"}, nil)
+	require.Error(t, err)
+}
