@@ -74,15 +74,16 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 	if t.secrets, err = a.flagSecrets(c); err != nil || t.secrets.any() {
 		return t, err
 	}
+	if remote {
+		t.secrets = remoteSecrets(conf.Gateway.Remote, configPath)
+		return t, nil // the environment's is for a gateway that the person names, not the file
+	}
 	mode := ""
 	if t.local && confErr == nil {
 		mode = conf.Gateway.Auth.Mode
 	}
 	if t.secrets = envSecrets(getenv, mode); t.secrets.any() {
 		return t, nil
-	}
-	if remote {
-		t.secrets = remoteSecrets(conf.Gateway.Remote, configPath)
 	}
 	if !t.local {
 		return t, nil // a device token, if that gateway issued one

@@ -173,7 +173,7 @@ type TLS struct {
 // Remote is what clients on this machine know of a gateway elsewhere.
 type Remote struct {
 	URL            string `json:"url" example:"wss://gateway.example.com:18789" jsonschema:"format=uri" jsonschema_description:"With gateway.mode remote: where that gateway listens (ws:// or wss://). --url overrides it."`
-	Token          Secret `json:"token" example:"${REMOTE_TOKEN}" jsonschema:"minLength=1" jsonschema_description:"The shared secret of the gateway at gateway.remote.url, which alone is sent it. CODERCLAW_GATEWAY_TOKEN and --token override it."`
+	Token          Secret `json:"token" example:"${REMOTE_TOKEN}" jsonschema:"minLength=1" jsonschema_description:"The shared secret of the gateway at gateway.remote.url, which alone is sent it. --token overrides it; CODERCLAW_GATEWAY_TOKEN is not sent there."`
 	Password       Secret `json:"password" example:"${REMOTE_PASSWORD}" jsonschema:"minLength=1" jsonschema_description:"The password of that gateway, where it asks for one."`
 	TLSFingerprint string `json:"tlsFingerprint" jsonschema_description:"SHA-256 of the certificate, or of its key, that a wss:// gateway on another machine must show: coderclaw tls show prints it there. CODERCLAW_GATEWAY_TLS_FINGERPRINT and --tls-fingerprint override it."`
 }
