@@ -163,7 +163,7 @@ gateway goes on as it was; if the file is faulty when the gateway starts, it sta
 does not come up with it, or crashes, the file before it is put back.
 
 **A gateway elsewhere.** With ` + "`gateway.mode: \"remote\"`" + ` the commands of this machine talk to ` + "`gateway.remote.url`" + `, with ` + "`gateway.remote.token`" + ` or
-` + "`gateway.remote.password`" + `. ` + "`--url`" + `, and ` + "`CODERCLAW_GATEWAY_PORT`" + ` for the gateway here, are nearer. Commands about this machine's own files (config, devices,
+` + "`gateway.remote.password`" + `. ` + "`--url`" + `, and ` + "`CODERCLAW_GATEWAY_PORT`" + ` for the gateway here, are nearer; no other secret is sent there. Commands about this machine's own files (config, devices,
 audit, backup, restore, db, import, auth rotate) stay here:
 
 ` + "```sh" + `
