@@ -27,7 +27,7 @@ type ConfigIssue struct {
 }
 
 // The configuration file as it is now. Secrets are replaced by a placeholder, and so is whatever
-// stands under a key that the gateway does not know.
+// stands under a key that nobody knows.
 type ConfigFileSnapshot struct {
 	// The file and the defaults, without what flags and environment variables
 	// override.
@@ -63,8 +63,9 @@ type ConfigFileSnapshot struct {
 	// Whether the gateway can run with the file.
 	Valid bool `json:"valid"`
 
-	// What is no fault but should be known: changes that wait for a restart, or
-	// settings that are in force although the file says otherwise.
+	// What is no fault but should be known: keys that are kept without effect,
+	// changes that wait for a restart, or settings that are in force although the
+	// file says otherwise.
 	Warnings []ConfigIssue `json:"warnings"`
 }
 
@@ -89,6 +90,10 @@ type ConfigSetResult struct {
 
 	// Where the file is.
 	Path string `json:"path" jsonschema:"minLength=1"`
+
+	// Keys of the file that are kept without effect, and whatever else should be
+	// known; absent when there is nothing to tell.
+	Warnings []ConfigIssue `json:"warnings,omitzero"`
 }
 
 // A change of the file.
@@ -106,7 +111,7 @@ type ConfigPatchParams struct {
 	Raw string `json:"raw" jsonschema:"minLength=1"`
 
 	// How long a restart waits, in milliseconds; more than 60000 counts as that.
-	// Default 2000.
+	// Default 2000. A value above 0 asks for a restart even if the change needs none.
 	RestartDelayMs wire.Opt[int64] `json:"restartDelayMs,omitzero" jsonschema:"minimum=0"`
 
 	// The session that asked, for the record.
@@ -127,7 +132,7 @@ type ConfigApplyParams struct {
 	Raw string `json:"raw" jsonschema:"minLength=1"`
 
 	// How long a restart waits, in milliseconds; more than 60000 counts as that.
-	// Default 2000.
+	// Default 2000. A value above 0 asks for a restart even if the change needs none.
 	RestartDelayMs wire.Opt[int64] `json:"restartDelayMs,omitzero" jsonschema:"minimum=0"`
 
 	// The session that asked, for the record.
@@ -172,8 +177,8 @@ type ConfigRestartStats struct {
 	Root wire.Opt[string] `json:"root,omitzero" jsonschema:"minLength=1"`
 }
 
-// The note that the original leaves for its next start. Here the record of changes has it:
-// coderclaw config history.
+// The note that the original leaves for its next start. Here it is a line of the record of
+// changes: coderclaw config history.
 type ConfigRestartPayload struct {
 	// What to run when something is wrong.
 	DoctorHint wire.Opt[string] `json:"doctorHint,omitzero" jsonschema:"minLength=1"`
@@ -197,9 +202,10 @@ type ConfigRestartPayload struct {
 	Ts int64 `json:"ts" jsonschema:"minimum=0"`
 }
 
-// Where the original leaves a note for its next start.
+// Where the note of a restart is: the record of changes.
 type ConfigRestartSentinel struct {
-	// Always null: there is no such file.
+	// The file that keeps the note, where the gateway restarts; null where it does
+	// not.
 	Path wire.Null[string] `json:"path"`
 
 	// What the note would say.
@@ -222,6 +228,10 @@ type ConfigWriteResult struct {
 
 	// Kept for clients of the original.
 	Sentinel ConfigRestartSentinel `json:"sentinel"`
+
+	// Keys of the file that are kept without effect, and whatever else should be
+	// known; absent when there is nothing to tell.
+	Warnings []ConfigIssue `json:"warnings,omitzero"`
 }
 
 // Nothing to say.

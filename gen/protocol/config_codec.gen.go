@@ -532,6 +532,24 @@ func (v *ConfigSetResult) decode(d *wire.Decoder) bool {
 			if !d.Raw(&v.Config) {
 				return false
 			}
+		case "warnings":
+			if seen0&0x8 != 0 {
+				return false
+			}
+			seen0 |= 0x8
+			if !d.OpenArray() {
+				return false
+			}
+			v.Warnings = make([]ConfigIssue, 0, d.HintObjects(1, 64))
+			for d.Element() {
+				v.Warnings = append(v.Warnings, *new(ConfigIssue))
+				if !v.Warnings[len(v.Warnings)-1].decode(d) {
+					return false
+				}
+			}
+			if !d.CloseArray() {
+				return false
+			}
 		default:
 			if !d.Unknown() {
 				return false
@@ -550,6 +568,17 @@ func (v ConfigSetResult) AppendJSON(b []byte) []byte {
 	b = wire.AppendText(b, v.Path)
 	b = append(b, `,"config":`...)
 	b = wire.AppendRaw(b, v.Config)
+	if v.Warnings != nil {
+		b = append(b, `,"warnings":`...)
+		b = append(b, '[')
+		for i1 := range v.Warnings {
+			if i1 > 0 {
+				b = append(b, ',')
+			}
+			b = v.Warnings[i1].AppendJSON(b)
+		}
+		b = append(b, ']')
+	}
 	return append(b, '}')
 }
 
@@ -1310,19 +1339,37 @@ func (v *ConfigWriteResult) decode(d *wire.Decoder) bool {
 			if !d.Raw(&v.Config) {
 				return false
 			}
-		case "restart":
+		case "warnings":
 			if seen0&0x8 != 0 {
 				return false
 			}
 			seen0 |= 0x8
-			if !v.Restart.decode(d) {
+			if !d.OpenArray() {
 				return false
 			}
-		case "sentinel":
+			v.Warnings = make([]ConfigIssue, 0, d.HintObjects(1, 64))
+			for d.Element() {
+				v.Warnings = append(v.Warnings, *new(ConfigIssue))
+				if !v.Warnings[len(v.Warnings)-1].decode(d) {
+					return false
+				}
+			}
+			if !d.CloseArray() {
+				return false
+			}
+		case "restart":
 			if seen0&0x10 != 0 {
 				return false
 			}
 			seen0 |= 0x10
+			if !v.Restart.decode(d) {
+				return false
+			}
+		case "sentinel":
+			if seen0&0x20 != 0 {
+				return false
+			}
+			seen0 |= 0x20
 			if !v.Sentinel.decode(d) {
 				return false
 			}
@@ -1332,7 +1379,7 @@ func (v *ConfigWriteResult) decode(d *wire.Decoder) bool {
 			}
 		}
 	}
-	return d.CloseObject() && seen0&0x1f == 0x1f
+	return d.CloseObject() && seen0&0x37 == 0x37
 }
 
 // AppendJSON appends the JSON of v to b, members in the order of the schema.
@@ -1344,6 +1391,17 @@ func (v ConfigWriteResult) AppendJSON(b []byte) []byte {
 	b = wire.AppendText(b, v.Path)
 	b = append(b, `,"config":`...)
 	b = wire.AppendRaw(b, v.Config)
+	if v.Warnings != nil {
+		b = append(b, `,"warnings":`...)
+		b = append(b, '[')
+		for i1 := range v.Warnings {
+			if i1 > 0 {
+				b = append(b, ',')
+			}
+			b = v.Warnings[i1].AppendJSON(b)
+		}
+		b = append(b, ']')
+	}
 	b = append(b, `,"restart":`...)
 	b = v.Restart.AppendJSON(b)
 	b = append(b, `,"sentinel":`...)

@@ -41,6 +41,7 @@ var ruleConfigSetResult = wire.Rule{Types: []string{"object"}, Required: []strin
 	{Name: "ok", Rule: wire.Rule{Types: []string{"boolean"}}},
 	{Name: "path", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "config", Rule: wire.Rule{}},
+	{Name: "warnings", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "ConfigIssue"}}},
 }}
 
 var ruleConfigPatchParams = wire.Rule{Types: []string{"object"}, Required: []string{"raw"}, Closed: true, Properties: []wire.PropertyRule{
@@ -100,6 +101,7 @@ var ruleConfigWriteResult = wire.Rule{Types: []string{"object"}, Required: []str
 	{Name: "ok", Rule: wire.Rule{Types: []string{"boolean"}}},
 	{Name: "path", Rule: wire.Rule{Types: []string{"string"}, MinLength: "1"}},
 	{Name: "config", Rule: wire.Rule{}},
+	{Name: "warnings", Rule: wire.Rule{Types: []string{"array"}, Items: &wire.Rule{Ref: "ConfigIssue"}}},
 	{Name: "restart", Rule: wire.Rule{Ref: "ConfigRestart"}},
 	{Name: "sentinel", Rule: wire.Rule{Ref: "ConfigRestartSentinel"}},
 }}

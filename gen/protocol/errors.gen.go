@@ -65,6 +65,9 @@ const (
 	// DetailConfigInvalid: The gateway cannot run with the text; details.issues tells every fault.
 	// Nothing was written.
 	DetailConfigInvalid = "CONFIG_INVALID"
+	// DetailConfigNotSaved: The configuration file cannot be read or written; the message tells what
+	// the system says. Nothing was changed.
+	DetailConfigNotSaved = "CONFIG_NOT_SAVED"
 	// DetailConfigSyntax: The text is not JSON5; the message tells where it stops being so.
 	DetailConfigSyntax = "CONFIG_SYNTAX"
 	// DetailConnectRequired: The first request of the connection was not connect.
@@ -244,6 +247,8 @@ func DetailNextStep(code string) string {
 		return "reread_then_retry"
 	case DetailConfigInvalid:
 		return "fix_request"
+	case DetailConfigNotSaved:
+		return "wait_then_retry"
 	case DetailConfigSyntax:
 		return "fix_request"
 	case DetailConnectRequired:
@@ -489,6 +494,14 @@ func Errors() []wire.ErrorInfo {
 			Fix:      "Mend what details.issues names. `coderclaw config check FILE` tells the same with lines, docs/configuration.md what each key takes.",
 			Error:    "INVALID_REQUEST",
 			NextStep: "fix_request",
+		},
+		{Kind: wire.KindDetail, Name: "CONFIG_NOT_SAVED",
+			Meaning:   "The configuration file cannot be read or written; the message tells what the system says. Nothing was changed.",
+			Cause:     "The disk is full, the folder or the file belongs to somebody else, the file system is read-only, or another process is writing.",
+			Fix:       "Make room, or give the gateway's user the folder that this names: `coderclaw config path`. Then try again.",
+			Retryable: true,
+			Error:     "UNAVAILABLE",
+			NextStep:  "wait_then_retry",
 		},
 		{Kind: wire.KindDetail, Name: "CONFIG_SYNTAX",
 			Meaning:  "The text is not JSON5; the message tells where it stops being so.",

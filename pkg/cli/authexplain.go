@@ -168,7 +168,7 @@ func (a *App) authFacts(ctx context.Context, c *cli.Context) (*authFacts, error)
 	// Without a gateway there is nobody to ask, and no reason to show a secret to
 	// whatever else may listen on its port.
 	_, named := globalString(c, flagURL)
-	if f.Running || named || a.getenv(c)("CODERCLAW_GATEWAY_PORT") != "" {
+	if f.Running || named || !t.local || a.getenv(c)("CODERCLAW_GATEWAY_PORT") != "" {
 		a.tryConnect(ctx, c, f, t)
 	}
 	f.Scopes.Missing = missing(f.Scopes.Held, f.Scopes.Needed)
@@ -206,6 +206,9 @@ func (a *App) secretFacts(c *cli.Context, f *authFacts, t target) {
 	token(envToken, strings.TrimSpace(getenv(envToken)), false)
 	if !t.local {
 		password(envPassword, getenv(envPassword), false)
+		if t.tokenFrom != "--token" && t.tokenFrom != envToken {
+			token(t.tokenFrom, t.token, false) // gateway.remote.token
+		}
 		return
 	}
 	conf, err := settings.Load(settings.Source{Path: f.ConfigPath, Getenv: without(getenv, envToken)})

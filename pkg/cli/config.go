@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -180,7 +181,7 @@ func findKey(path string) (settings.Key, bool) {
 			}
 		}
 	}
-	return settings.Key{}, false
+	return settings.FindForeign(path)
 }
 
 func (a *App) runConfigSet(c *cli.Context) error {
@@ -215,11 +216,29 @@ func (a *App) runConfigSet(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		if value == nil && bytes.Equal(text, now.raw) {
+			return a.notWritten(now, name)
+		}
 		if err := d.write(ctx, now.hash, text); err != nil {
 			return err
 		}
+		if key.Type == settings.TypeForeign && value != nil {
+			a.out.note("%s is kept but has no effect: this gateway does not have what it is for yet", name)
+		}
 		return a.printWritten(d, now.path, name, key.Class)
 	})
+}
+
+// notWritten tells that a key to be removed does not stand in the file.
+func (a *App) notWritten(now configState, name string) error {
+	if bytes.Contains(now.raw, []byte("$include")) {
+		return withHint(fmt.Errorf("%s does not stand in %s, so it cannot be removed there; an included file may have it", name, now.path), "see what holds with: coderclaw config get %s", name)
+	}
+	if a.out.json {
+		return a.out.line(map[string]any{"ok": true, "path": now.path, "changed": nil})
+	}
+	a.out.printf("%s is not set in %s: nothing is changed\n", name, now.path)
+	return nil
 }
 
 // configValue turns an argument into JSON5. A key that holds text takes the argument
@@ -235,7 +254,7 @@ func (a *App) configValue(key settings.Key, text string) ([]byte, error) {
 	} else if key.Secret && !strings.HasPrefix(text, "${") {
 		a.out.note("a secret on the command line can be seen by other programs; better: coderclaw config set %s - < FILE", key.Path)
 	}
-	if key.Type == "string" || key.Secret {
+	if key.Type == "string" || key.Type == "secret string" {
 		return json.Marshal(text)
 	}
 	if _, err := settings.Set(nil, []string{"x"}, []byte(text)); err == nil {

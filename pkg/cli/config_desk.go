@@ -168,6 +168,9 @@ func (d *fileConfig) read(context.Context) (configState, error) {
 		return configState{}, err
 	}
 	now := configState{path: d.path, exists: doc.Exists, hash: doc.Hash, raw: doc.Raw, config: doc.View().Config}
+	for _, w := range doc.Warnings {
+		now.warnings = append(now.warnings, w.String())
+	}
 	for _, i := range doc.Issues {
 		now.issues = append(now.issues, i.String())
 	}
@@ -185,11 +188,7 @@ func (d *fileConfig) write(_ context.Context, hash string, text []byte) error {
 // record notes a change in the history.
 func (d *fileConfig) record(action, note string, w settings.Written) error {
 	e := settings.JournalEntry{Action: action, By: "local", Client: "cli", Note: note, Hash: w.After.Hash, Before: w.Before.Hash}
-	if w.Before.Settings != nil && w.After.Settings != nil {
-		for _, change := range settings.Diff(w.Before.Settings, w.After.Settings) {
-			e.Keys = append(e.Keys, change.Key)
-		}
-	}
+	e.Keys = settings.ChangedKeys(w.Before, w.After)
 	return settings.AppendJournal(d.stateDir, e)
 }
 

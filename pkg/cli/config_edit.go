@@ -49,6 +49,16 @@ func (a *App) runConfigEdit(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		_, elsewhere := globalString(c, flagURL)
+		if via, _ := d.way(); via == viaGateway && now.exists && now.raw == nil && !elsewhere {
+			// The gateway does not show a text in which it cannot tell the secrets; this
+			// machine's own file can be opened all the same, and the gateway sees it change.
+			d = a.openConfigFile(c)
+			if now, err = d.read(ctx); err != nil {
+				return err
+			}
+			a.out.note("the file is no JSON5, so it is opened itself, secrets included: %s", now.path)
+		}
 		text := now.raw
 		switch {
 		case text == nil && now.exists:
@@ -74,7 +84,12 @@ func (a *App) editUntilGood(ctx context.Context, editor, stateDir string, d conf
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(file) }() // it may hold secrets
+	kept := false
+	defer func() {
+		if !kept {
+			_ = os.Remove(file) // it may hold secrets
+		}
+	}()
 	last := text
 	var refused error
 	for {
@@ -99,6 +114,11 @@ func (a *App) editUntilGood(ctx context.Context, editor, stateDir string, d conf
 			return a.printWritten(d, now.path, "the text", a.strongest(now, text))
 		}
 		if !errors.As(refused, &faults) {
+			// Somebody else was faster, or the disk is full: the work must not be lost.
+			kept = os.WriteFile(file, text, 0o600) == nil
+			if kept {
+				a.out.note("your text is kept in %s", file)
+			}
 			return refused
 		}
 		a.out.note("%s", refused)
@@ -168,10 +188,17 @@ func (a *App) runConfigCheck(c *cli.Context) error {
 		if issues == nil {
 			issues = []settings.Issue{}
 		}
-		err = a.out.line(map[string]any{"path": path, "exists": doc.Exists, "valid": doc.Settings != nil, "issues": issues})
+		warnings := doc.Warnings
+		if warnings == nil {
+			warnings = []settings.Issue{}
+		}
+		err = a.out.line(map[string]any{"path": path, "exists": doc.Exists, "valid": doc.Settings != nil, "issues": issues, "warnings": warnings})
 	} else {
 		for _, i := range doc.Issues {
 			a.out.printf("%s  %s\n", a.out.style(red, "fault"), clean(i.String()))
+		}
+		for _, w := range doc.Warnings {
+			a.out.printf("%s   %s\n", a.out.style(bold, "warn"), clean(w.String()))
 		}
 		if doc.Settings != nil {
 			word := "has no fault"

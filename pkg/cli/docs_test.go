@@ -45,7 +45,7 @@ func TestRemotePage(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 6, configs)
+	require.Equal(t, 7, configs)
 	require.GreaterOrEqual(t, commands, 9)
 	require.Contains(t, string(page), "cannot tell a tunnel from its own machine")
 }

@@ -218,37 +218,6 @@ func named(paths []string) string {
 	return text
 }
 
-func (d *doctor) checkConfig(context.Context) []finding {
-	const check = "config"
-	if d.lastGood {
-		return one(check, levelFail, "coderclaw config edit, or go back: coderclaw config rollback 1", "%v; the gateway runs, or starts, with the last good one", d.confErr)
-	}
-	if d.confErr != nil {
-		return one(check, levelFail, "mend what the text names in "+d.configPath, "%v", d.confErr)
-	}
-	info, err := os.Stat(d.configPath)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return one(check, levelOK, "", "no file, so everything is as by default (%s)", d.configPath)
-	case err != nil:
-		return one(check, levelFail, "", "%v", err)
-	case info.Mode().Perm()&0o022 != 0:
-		return one(check, levelFail, "chmod go-w "+quoted(d.configPath), "others may change %s", d.configPath)
-	case info.Mode().Perm()&0o044 != 0 && d.fileHoldsSecret():
-		return one(check, levelFail, "chmod 600 "+quoted(d.configPath), "others may read the secrets in %s", d.configPath)
-	}
-	return one(check, levelOK, "", "%s is valid", d.configPath)
-}
-
-// fileHoldsSecret reports whether the file itself names a secret.
-func (d *doctor) fileHoldsSecret() bool {
-	conf, err := settings.Load(settings.Source{Path: d.configPath, Getenv: func(string) string { return "" }})
-	if err != nil {
-		return false
-	}
-	return conf.Gateway.Auth.Token.IsSet() || conf.Gateway.Auth.Password.IsSet() || conf.Gateway.ProxySecret.Secret.IsSet() || conf.Agent.OpenAI.APIKey.IsSet()
-}
-
 func (d *doctor) checkSecret(context.Context) []finding {
 	const check = "secret"
 	auth, from := d.conf.Gateway.Auth, "the config or the environment"

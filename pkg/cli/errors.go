@@ -213,7 +213,7 @@ func tokenHint(t *targetError) string {
 	case t.passwordFrom != "":
 		return fmt.Sprintf("a password was sent, from %s, and the gateway takes a token; %s", t.passwordFrom, right)
 	case !t.local:
-		return "no token was sent: with --url another gateway's must be given with --token; " + right
+		return "no token was sent: another gateway's must be given with --token, or stand in gateway.remote.token; " + right
 	}
 	return fmt.Sprintf("no token was found in %s: %s; give it with --token or CODERCLAW_GATEWAY_TOKEN", t.stateDir, right)
 }

@@ -27,7 +27,7 @@ const (
 // the library keeps a parsed value inside the flag.
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: flagURL, Category: categoryGlobal, Usage: "the gateway's `URL` (default: ws://127.0.0.1 and the port of the local gateway)"},
+		&cli.StringFlag{Name: flagURL, Category: categoryGlobal, Usage: "the gateway's `URL` (default: gateway.remote.url in mode remote, else ws://127.0.0.1 and the port of the local gateway)"},
 		&cli.StringFlag{Name: flagToken, Category: categoryGlobal, Usage: "the gateway's `SECRET` (default: CODERCLAW_GATEWAY_TOKEN, the config, gateway.token in the state directory)"},
 		&cli.StringFlag{Name: flagPassword, Category: categoryGlobal, Usage: "the gateway's `PASSWORD`, if it takes one (default: CODERCLAW_GATEWAY_PASSWORD, the config)"},
 		&cli.StringFlag{Name: flagPassFile, Category: categoryGlobal, Usage: "read the password from `FILE`; - is standard input"},

@@ -38,7 +38,7 @@ func (e *targetError) Error() string { return e.err.Error() }
 func (e *targetError) Unwrap() error { return e.err }
 
 // target works out the URL and the secret: from flags, else the environment, else the
-// config, else the state directory. The secret of the config or of the state directory goes
+// config (gateway.remote in mode remote), else the state directory. The secret of the config or of the state directory goes
 // only to the gateway that they belong to: with --url naming another place it must
 // be given anew (security: a URL override inherits no credentials).
 func (a *App) target(c *cli.Context) (t target, err error) {
@@ -53,6 +53,7 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 	port := localPort(conf, getenv, stateDir)
 	t.url = localURL(conf.Gateway, port)
 	t.local = true
+	remote := false
 	if url, ok := globalString(c, flagURL); ok {
 		addr, err := client.ParseAddress(url)
 		if err != nil {
@@ -60,12 +61,22 @@ func (a *App) target(c *cli.Context) (t target, err error) {
 		}
 		t.url = addr.String()
 		t.local = addr.Loopback && addr.Port() == strconv.Itoa(port)
+	} else if remote = followsRemote(c, getenv, conf); remote {
+		addr, err := client.ParseAddress(conf.Gateway.Remote.URL)
+		if err != nil {
+			return t, fmt.Errorf("gateway.remote.url in %s: %w", configPath, err)
+		}
+		t.url, t.local = addr.String(), false
 	}
 	if t.pins, err = pinsFor(c, getenv, t, conf, configPath); err != nil {
 		return t, err
 	}
 	if t.secrets, err = a.flagSecrets(c); err != nil || t.secrets.any() {
 		return t, err
+	}
+	if remote {
+		t.secrets = remoteSecrets(conf.Gateway.Remote, configPath)
+		return t, nil // the environment's is for a gateway that the person names, not the file
 	}
 	mode := ""
 	if t.local && confErr == nil {

@@ -68,6 +68,9 @@ func (h *house) serve() {
 	if raw, _ := os.ReadFile(h.file()); strings.Contains(string(raw), "port:") {
 		cfg.Flags.Port = nil
 	}
+	if h.change != nil {
+		h.change(&cfg)
+	}
 	ready := make(chan string, 1)
 	cfg.Ready = func(url, _ string) { ready <- url }
 	ctx, cancel := context.WithCancel(context.Background())
@@ -130,7 +133,7 @@ func (v *visitor) degraded() []string {
 func TestConfigRestartInPlace(t *testing.T) {
 	h := serve(t, `{ui: {seamColor: "#112233"}} // mine`)
 	v := h.visit("v")
-	got, err := v.patch(`{gateway: {maxBufferedBytes: 70000}}`)
+	got, err := v.patch(`{gateway: {maxBufferedBytes: 70000, proxySecret: {header: "X-A"}}}`)
 	require.NoError(t, err)
 	require.Equal(t, []any{true, "restart", int64(0)}, []any{got.Restart.Ok, got.Restart.Mode, got.Restart.DelayMs})
 	require.Equal(t, int64(os.Getpid()), got.Restart.Pid)
@@ -156,20 +159,20 @@ func TestConfigRestartInPlace(t *testing.T) {
 	require.Contains(t, h.text(), "// mine")
 
 	// A second one soon after the first has to wait; what comes meanwhile joins it.
-	got, err = again.patch(`{gateway: {maxBufferedBytes: 80000}}`)
+	got, err = again.patch(`{gateway: {proxySecret: {header: "X-B"}}}`)
 	require.NoError(t, err)
 	require.Greater(t, got.Restart.DelayMs, int64(0))
 	require.Equal(t, got.Restart.DelayMs, got.Restart.CooldownMsApplied.V)
-	got, err = again.patch(`{gateway: {allowedHosts: ["a.example"]}}`)
+	got, err = again.patch(`{gateway: {tailscale: {socket: "/nowhere/t.sock"}}}`)
 	require.NoError(t, err)
 	require.True(t, got.Restart.Coalesced.V)
-	_, err = again.patch(`{gateway: {maxBufferedBytes: 70000, allowedHosts: null}}`)
+	_, err = again.patch(`{gateway: {proxySecret: {header: "X-A"}, tailscale: null}}`)
 	require.NoError(t, err)
 	entries, err := settings.ReadJournal(h.dir)
 	require.NoError(t, err)
 	require.Equal(t, "config.patch", entries[0].Action)
 	require.Equal(t, "a test", entries[0].Note)
-	require.Equal(t, []string{"gateway.maxBufferedBytes"}, entries[0].Keys)
+	require.Equal(t, []string{"gateway.proxySecret.header", "gateway.maxBufferedBytes"}, entries[0].Keys)
 }
 
 // The secret of the config is put into force while the gateway runs: security of a
@@ -310,7 +313,7 @@ func TestConfigThatCrashesIsRolledBack(t *testing.T) {
 	require.NoError(t, err)
 	h.serve()
 	v = h.visit("w")
-	_, err = v.patch(`{gateway: {maxBufferedBytes: 80000}}`)
+	_, err = v.patch(`{gateway: {proxySecret: {header: "X-B"}}}`)
 	require.NoError(t, err)
 	<-v.Conn.Done()
 	h.come("x", 3)
@@ -318,18 +321,18 @@ func TestConfigThatCrashesIsRolledBack(t *testing.T) {
 	h.stop()
 	require.Nil(t, settings.ReadProbation(h.dir))
 	h.serve()
-	require.Contains(t, h.text(), "80000")
+	require.Contains(t, h.text(), "X-B")
 }
 
 func TestConfigWithoutSupervisorWaits(t *testing.T) {
 	h := open(t, nil)
 	v := h.visit("v")
-	got, err := v.patch(`{gateway: {maxBufferedBytes: 70000}, ui: {seamColor: "#112233"}}`)
+	got, err := v.patch(`{gateway: {proxySecret: {header: "X-A"}}, ui: {seamColor: "#112233"}}`)
 	require.NoError(t, err)
 	require.Equal(t, []any{false, "manual"}, []any{got.Restart.Ok, got.Restart.Mode})
 	s, err := v.ConfigGet(t.Context(), protocol.ConfigGetParams{})
 	require.NoError(t, err)
-	require.Equal(t, "gateway.maxBufferedBytes", s.Warnings[0].Path)
+	require.Equal(t, "gateway.proxySecret.header", s.Warnings[0].Path)
 	_, err = v.patch(`{gateway: null}`)
 	require.NoError(t, err)
 	s, err = v.ConfigGet(t.Context(), protocol.ConfigGetParams{})
@@ -338,23 +341,23 @@ func TestConfigWithoutSupervisorWaits(t *testing.T) {
 	records, err := h.d.audit.List(audit.Query{Action: audit.ActionConfigWrite})
 	require.NoError(t, err)
 	require.Len(t, records, 2)
-	require.Equal(t, "config.patch: gateway.maxBufferedBytes, ui.seamColor", records[1].Reason)
+	require.Equal(t, "config.patch: gateway.proxySecret.header, ui.seamColor", records[1].Reason)
 	require.NotEmpty(t, records[1].Actor)
 }
 
 func TestConfigReloadModes(t *testing.T) {
 	h := serve(t, `{gateway: {reload: {mode: "hot"}}}`)
 	v := h.visit("v")
-	got, err := v.patch(`{gateway: {maxBufferedBytes: 70000}}`)
+	got, err := v.patch(`{gateway: {proxySecret: {header: "X-A"}}}`)
 	require.NoError(t, err)
 	require.Equal(t, "manual", got.Restart.Mode)
-	got, err = v.patch(`{gateway: {maxBufferedBytes: null}, logging: {level: "debug"}}`)
+	got, err = v.patch(`{gateway: {proxySecret: null}, logging: {level: "debug"}}`)
 	require.NoError(t, err)
 	require.Equal(t, "hot", got.Restart.Mode)
 	got, err = v.patch(`{gateway: {reload: {mode: "off"}}}`)
 	require.NoError(t, err)
 	require.Equal(t, "hot", got.Restart.Mode)
-	h.write(`{gateway: {reload: {mode: "off"}, maxBufferedBytes: 90000}}`)
+	h.write(`{gateway: {reload: {mode: "off"}, proxySecret: {header: "X-C"}}}`)
 	h.logged("gateway.reload.mode is off", 1)
 	var limited *wire.Error
 	_, err = v.patch(`{}`)

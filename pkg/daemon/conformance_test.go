@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/coderclaw/gateway/pkg/agent/agenttest"
 	"github.com/coderclaw/gateway/pkg/conformance"
+	"github.com/coderclaw/gateway/pkg/settings"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden reports of the conformance tests")
@@ -32,7 +35,46 @@ const (
 func TestRecordedConversations(t *testing.T) {
 	target := conversationPartner(t, "")
 	cases := slices.DeleteFunc(recordedCases(t), func(c conformance.Case) bool { return heavy != "" && c.Name == heavy })
-	golden(t, conformance.Run(t.Context(), target, cases, nil), filepath.Join(framesDir, "RESULT.txt"))
+	report := conformance.Run(t.Context(), target, cases, nil)
+	own := conformance.Select(cases, originalConfig)
+	require.Len(t, own, 1)
+	at := slices.IndexFunc(report.Outcomes, func(o conformance.Outcome) bool { return o.Name == originalConfig })
+	report.Outcomes[at] = conformance.Run(t.Context(), originalPartner(t), own, nil).Outcomes[0]
+	golden(t, report, filepath.Join(framesDir, "RESULT.txt"))
+}
+
+// originalConfig is a recording of a gateway with a config of its own, which its client
+// sends back.
+const originalConfig = "config-set-patch-restart.jsonl"
+
+// originalPartner starts a gateway with the very file that the recorded one had: keys
+// of the original beside ours. It may restart itself.
+func originalPartner(t *testing.T) conformance.Target {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(framesDir, originalConfig))
+	require.NoError(t, err)
+	text := ""
+	for line := range strings.Lines(string(raw)) {
+		var l struct {
+			Frame struct {
+				ID      string
+				Payload struct{ Parsed json.RawMessage }
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(line), &l))
+		if l.Frame.ID == "r2" && l.Frame.Payload.Parsed != nil {
+			text = string(l.Frame.Payload.Parsed)
+		}
+	}
+	require.Contains(t, text, `"hooks"`)
+	h := prepare(t, nil)
+	h.write(strings.ReplaceAll(text, "__OPENCLAW_REDACTED__", testToken))
+	h.change = func(c *Config) { loopback := settings.BindLoopback; c.Flags.Bind = &loopback }
+	h.serve()
+	return conformance.Target{
+		URL: h.url(), Token: testToken, HTTPClient: watchErrors(t).client(), Offers: []string{"original-config"}, Patience: 20 * time.Second,
+		Restart: func(context.Context) error { return errors.New("this gateway restarts itself") },
+	}
 }
 
 // TestWrittenConversations runs our own examples: one for each method at least.

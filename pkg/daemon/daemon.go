@@ -190,19 +190,15 @@ func (d *Daemon) build() error {
 		}
 		proxyProof.Header = d.settings.Gateway.ProxySecret.Header
 	}
-	trust := newAuthority()
+	trust, entry := newAuthority(), entryOf(d.settings)
 	d.guard, err = identity.New(identity.Config{
 		DB: d.db, Log: d.log, Mode: protocol.AuthMode(auth.Mode), Token: secret, Password: secret, Hostname: host,
-		TrustedProxies: d.settings.Gateway.ProxyPrefixes(),
-		TrustedProxy:   identity.TrustedProxy(auth.TrustedProxy),
-		ProxySecret:    proxyProof,
-		Limits: identity.Limits{
-			AttemptsMax: auth.RateLimit.MaxAttempts,
-			Window:      time.Duration(auth.RateLimit.WindowMs) * time.Millisecond,
-			Lockout:     time.Duration(auth.RateLimit.LockoutMs) * time.Millisecond,
-		},
-		AllowedHosts:         d.settings.Gateway.AllowedHosts,
-		AllowedOrigins:       d.settings.Gateway.ControlUI.AllowedOrigins,
+		TrustedProxies:       entry.TrustedProxies,
+		TrustedProxy:         identity.TrustedProxy(auth.TrustedProxy),
+		ProxySecret:          proxyProof,
+		Limits:               entry.Limits,
+		AllowedHosts:         entry.AllowedHosts,
+		AllowedOrigins:       entry.AllowedOrigins,
 		AllowLegacySignature: auth.AllowLegacySignature,
 		AllowTailscale:       auth.AllowTailscale,
 		Tailnet:              tailscale.New(d.settings.Gateway.Tailscale.Socket),
@@ -232,7 +228,7 @@ func (d *Daemon) build() error {
 	if err != nil {
 		return err
 	}
-	if d.tasks, err = durable.New(durable.Config{DB: d.db, Log: d.log}); err != nil {
+	if d.tasks, err = durable.New(durable.Config{DB: d.db, Log: d.log, Limits: taskLimits(d.settings)}); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.tasks.Close)

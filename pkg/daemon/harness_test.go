@@ -38,6 +38,8 @@ type house struct {
 	env  map[string]string
 	port int
 	logs lockedBuffer
+	// change, which may be nil, edits what serve starts the gateway with.
+	change func(*Config)
 	// fromFile leaves the secret to the files of the state directory.
 	fromFile bool
 

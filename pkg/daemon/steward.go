@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type steward struct {
 	due     time.Time // when the restart under way begins; zero without one
 	timer   *time.Timer
 	began   bool // restarting is closed
+	asked   bool // somebody wants a restart, needed or not
 	trial   bool
 }
 
@@ -124,10 +126,19 @@ func (c *steward) begin(log *slog.Logger) error {
 	if c.faults != nil {
 		c.putAside(c.doc)
 	}
+	c.tellForeign(c.doc)
 	for _, issue := range c.faults {
 		log.Error("config refused; running with the last good one", "config", d.cfg.ConfigPath, "fault", issue.String())
 	}
 	return nil
+}
+
+// tellForeign logs the keys that are kept without effect, each time the config is
+// taken up.
+func (c *steward) tellForeign(doc *settings.Document) {
+	for _, w := range doc.Warnings {
+		c.log.Warn("config key without effect", "config", cmp.Or(w.File, doc.Path), "key", w.Path, "line", w.Line, "why", w.Message)
+	}
 }
 
 // Settings returns the settings in force, except that keys which take a restart
@@ -250,7 +261,7 @@ func (c *steward) look() {
 		c.putAside(before)
 	}
 	outcome := c.Changed(settings.Written{Before: before, After: doc}, config.Origin{Action: "edit", By: "file"})
-	c.d.audit.Note(audit.Record{Action: audit.ActionConfigWrite, Decision: audit.Allowed, Actor: "file", Reason: "edit: " + strings.Join(keysOf(settings.Diff(before.Settings, doc.Settings), ""), ", ")})
+	c.d.audit.Note(audit.Record{Action: audit.ActionConfigWrite, Decision: audit.Allowed, Actor: "file", Reason: "edit: " + strings.Join(settings.ChangedKeys(before, doc), ", ")})
 	outcome.Apply()
 }
 
@@ -278,10 +289,12 @@ func (c *steward) Changed(w settings.Written, from config.Origin) config.Outcome
 	changes := settings.Diff(c.doc.Settings, after.Settings)
 	waiting := keysOf(settings.Diff(c.base.Settings, after.Settings), settings.ClassRestart)
 	hot := keysOf(changes, settings.ClassHot)
+	c.asked = c.asked || from.Restart
 	mode := after.Settings.Gateway.Reload.Mode
 	if mode == settings.ReloadRestart && len(hot) > 0 {
 		waiting, hot = append(waiting, hot...), nil
 	}
+	before := c.doc
 	c.doc, c.seen, c.faults, c.notes, c.waiting = after, after.Digest, nil, nil, nil
 	if len(waiting) == 0 {
 		c.good = after
@@ -292,10 +305,15 @@ func (c *steward) Changed(w settings.Written, from config.Origin) config.Outcome
 	}
 	c.stopTimerLocked()
 	switch {
-	case len(waiting) == 0:
+	case len(waiting) == 0 && !c.asked:
 		c.due = time.Time{}
 	case mode == settings.ReloadHot || mode == settings.ReloadOff || c.d.life == nil:
-		out.Mode, c.waiting, c.due = config.ModeManual, waiting, time.Time{}
+		c.waiting, c.due, c.asked = waiting, time.Time{}, false
+		if len(waiting) > 0 {
+			out.Mode = config.ModeManual
+		}
+	case len(waiting) == 0 && !from.Restart: // the one that was asked for before comes in its own time
+		out.Mode, out.Coalesced, out.Delay = config.ModeRestart, true, max(time.Until(c.due), 0)
 	default:
 		out.Mode = config.ModeRestart
 		out.Coalesced = !c.due.IsZero()
@@ -305,7 +323,7 @@ func (c *steward) Changed(w settings.Written, from config.Origin) config.Outcome
 		}
 		c.due = time.Now().Add(out.Delay)
 	}
-	due, keys := c.due, keysOf(changes, "")
+	due, keys := c.due, settings.ChangedKeys(before, after)
 	out.Apply = func() {
 		c.jobs <- func(ctx context.Context) { c.apply(ctx, after, hot, waiting, due, from, w.Before.Hash, keys) }
 	}
@@ -333,7 +351,9 @@ func (c *steward) apply(ctx context.Context, doc *settings.Document, hot, waitin
 			c.log.Error("the new secret is not in force", "err", err)
 		}
 	}
+	c.d.applyHot(hot, doc.Settings)
 	c.log.Info("config changed", "action", from.Action, "by", from.By, "keys", keys, "restartFor", waiting)
+	c.tellForeign(doc)
 	if len(waiting) == 0 {
 		c.keep(doc)
 	}
@@ -359,13 +379,17 @@ func (c *steward) restart(doc *settings.Document, keys []string) {
 	if c.began || c.doc != doc {
 		return
 	}
-	if err := settings.BeginProbation(c.d.cfg.StateDir, c.good, doc, keys); err != nil {
+	if len(keys) == 0 {
+		c.log.Info("restarting in place, as asked")
+	} else if err := settings.BeginProbation(c.d.cfg.StateDir, c.good, doc, keys); err != nil {
 		// Without the note nobody could go back: better to stay.
 		c.log.Error("no restart: the config before the change cannot be noted", "err", err)
 		c.waiting, c.due = keys, time.Time{}
 		return
 	}
-	c.log.Info("restarting in place for a config change", "keys", keys)
+	if len(keys) > 0 {
+		c.log.Info("restarting in place for a config change", "keys", keys)
+	}
 	c.began = true
 	close(c.restarting)
 }
@@ -425,6 +449,6 @@ func keysOf(changes []settings.Change, class settings.Class) []string {
 // configService makes the service that answers config.*.
 func (d *Daemon) configService() (*config.Service, error) {
 	return config.New(config.Config{
-		Store: d.config.store, Steward: d.config, Audit: d.audit, Log: d.log, Path: d.cfg.ConfigPath, PID: os.Getpid(), Version: d.cfg.Version,
+		Store: d.config.store, Steward: d.config, Audit: d.audit, Log: d.log, Path: d.cfg.ConfigPath, Journal: settings.JournalPath(d.cfg.StateDir), PID: os.Getpid(), Version: d.cfg.Version,
 	})
 }

@@ -104,7 +104,9 @@ type Gateway struct {
 	metrics   metrics
 	readers   readers
 	queued    atomic.Int64 // bytes in all outboxes
-	state     atomic.Int32
+	// queueBytes is Limits.QueueBytes for connections to come.
+	queueBytes atomic.Int64
+	state      atomic.Int32
 }
 
 // The states of a Gateway, in order.
@@ -117,6 +119,7 @@ const (
 // New returns a Gateway without methods. It starts nothing and listens nowhere.
 func New(c Config) *Gateway {
 	g := &Gateway{config: c, limits: c.Limits.withDefaults(), methods: map[string]*method{}}
+	g.queueBytes.Store(g.limits.QueueBytes)
 	events := protocol.Events()
 	for _, e := range events {
 		g.events = append(g.events, e.Name)
@@ -143,6 +146,13 @@ func (g *Gateway) Register(info wire.MethodInfo, handler wire.Handler) {
 
 // Emit queues an event on every connection it is for. It never waits.
 func (g *Gateway) Emit(e wire.Emission) { g.hub.emit(e) }
+
+// SetQueueBytes changes Limits.QueueBytes for connections that come from now on.
+func (g *Gateway) SetQueueBytes(n int64) {
+	l := g.limits
+	l.QueueBytes = n
+	g.queueBytes.Store(l.withDefaults().QueueBytes)
+}
 
 // Sever closes the connections whose peer matches, without delivering what is
 // queued for them, and returns how many there were. It is for revoked devices
@@ -309,7 +319,9 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, since time.Time
 		c.transport.Conn = bare(c.transport.Conn) // so that several frames leave in one system call
 	}
 	c.socket = c.transport.Conn
-	c.out = newOutbox(c.socket, g.limits, &g.queued)
+	limits := g.limits
+	limits.QueueBytes = g.queueBytes.Load()
+	c.out = newOutbox(c.socket, limits, &g.queued)
 	c.out.patience(c.closeSlow)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	g.metrics.accepted.Add(1)

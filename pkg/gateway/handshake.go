@@ -141,7 +141,7 @@ func (c *conn) welcome(id wire.Raw, params protocol.ConnectParams, grant identit
 	if !c.stillHolds(grant) {
 		return false
 	}
-	hello := c.g.hello(peer, grant, version)
+	hello := c.g.hello(peer, grant, version, c.out.limit)
 	c.transport.limit.Store(c.g.limits.FrameBytes)
 	if c.place != nil {
 		c.place.authenticated()
@@ -205,7 +205,7 @@ func mayReceive(p *wire.Peer, audience string) bool {
 
 // hello builds hello-ok. Without operator.read the snapshot tells neither who is
 // there nor how things are nor where files lie.
-func (g *Gateway) hello(p *wire.Peer, grant identity.Grant, version protocol.StateVersion) protocol.HelloOk {
+func (g *Gateway) hello(p *wire.Peer, grant identity.Grant, version protocol.StateVersion, queueBytes int64) protocol.HelloOk {
 	snapshot := g.config.Snapshot(p)
 	snapshot.StateVersion = version
 	if p.Role != protocol.RoleOperator || !protocol.ScopeAllows(p.Scopes, protocol.ScopeOperatorRead) {
@@ -228,7 +228,7 @@ func (g *Gateway) hello(p *wire.Peer, grant identity.Grant, version protocol.Sta
 		Auth:     grant.Auth,
 		Policy: protocol.HelloPolicy{
 			MaxPayload:       g.limits.FrameBytes,
-			MaxBufferedBytes: g.limits.QueueBytes,
+			MaxBufferedBytes: queueBytes,
 			TickIntervalMs:   tickInterval.Milliseconds(),
 		},
 	}

@@ -27,6 +27,7 @@ const (
 
 // claim is a connect request on its way through the checks.
 type claim struct {
+	door   *door // one for the whole connect
 	client protocol.ConnectClient
 	auth   protocol.ConnectAuth
 	device protocol.ConnectDevice
@@ -111,7 +112,7 @@ func (g *Guard) examine(a *Attempt) (*claim, *Refusal) {
 	if p.MinProtocol > protocol.Version || p.MaxProtocol < protocol.Version {
 		return nil, protocolMismatch()
 	}
-	c := &claim{client: p.Client, auth: p.Auth.V, nonce: a.Nonce, role: protocol.RoleOperator, asked: p.Scopes}
+	c := &claim{door: g.door(), client: p.Client, auth: p.Auth.V, nonce: a.Nonce, role: protocol.RoleOperator, asked: p.Scopes}
 	c.kind = kindOf(p.Client.Platform, p.Client.DeviceFamily.V)
 	switch p.Role.Or(protocol.RoleOperator) {
 	case protocol.RoleOperator:
@@ -121,10 +122,10 @@ func (g *Guard) examine(a *Attempt) (*claim, *Refusal) {
 		return nil, invalid(protocol.DetailRoleInvalid, "invalid role")
 	}
 	c.scopes = grantable(c.role, p.Scopes)
-	if refusal := g.door.check(a, isBrowser(c.client)); refusal != nil {
+	if refusal := c.door.check(a, isBrowser(c.client)); refusal != nil {
 		return nil, refusal
 	}
-	c.origin = g.door.originOf(a.RemoteAddr.Addr(), a.Host, a.Header)
+	c.origin = c.door.originOf(a.RemoteAddr.Addr(), a.Host, a.Header)
 	c.clientIP = c.origin.ip()
 	device, ok := p.Device.Get()
 	if !ok {
@@ -206,7 +207,7 @@ func (c *claim) grant(principal string) Grant {
 	return Grant{
 		Role: c.role, Scopes: c.scopes, DeviceID: c.deviceID, Principal: principal,
 		ClientIP: c.clientIP, Local: c.origin.local, BySecret: c.proof.bySecret,
-		taken: c.taken, generation: c.proof.generation,
+		taken: c.taken, generation: c.proof.generation, rules: c.door.rules,
 	}
 }
 

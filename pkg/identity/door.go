@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -18,23 +19,26 @@ import (
 // (DNS rebinding); then its Origin equals its Host. An IP address cannot be made to
 // mean another machine, so any is allowed. An allowed Host is not thereby local.
 type door struct {
+	own     map[string]bool // the names of this machine, which are among hosts too
 	hosts   map[string]bool
 	origins map[string]bool
 	proxies []netip.Prefix
 	proof   proxyProof
+	rules   uint64           // how often they became stricter: see SetEntry
 	tailnet *tailscale.Local // nil when there is none
 }
 
 func newDoor(c Config) (door, error) {
 	proof, err := newProxyProof(c.ProxySecret)
-	d := door{hosts: map[string]bool{"localhost": true}, origins: map[string]bool{}, proxies: c.TrustedProxies, proof: proof, tailnet: c.Tailnet}
-	for _, name := range c.AllowedHosts {
-		d.hosts[strings.ToLower(name)] = true
-	}
+	d := door{own: map[string]bool{"localhost": true}, origins: map[string]bool{}, proxies: c.TrustedProxies, proof: proof, tailnet: c.Tailnet}
 	if name := strings.TrimSuffix(strings.ToLower(c.Hostname), "."); name != "" {
 		short, _, _ := strings.Cut(name, ".")
-		d.hosts[name] = true
-		d.hosts[short+".local"] = true
+		d.own[name] = true
+		d.own[short+".local"] = true
+	}
+	d.hosts = maps.Clone(d.own)
+	for _, name := range c.AllowedHosts {
+		d.hosts[strings.ToLower(name)] = true
 	}
 	for _, origin := range c.AllowedOrigins {
 		d.origins[strings.ToLower(origin)] = true

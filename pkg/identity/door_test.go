@@ -71,13 +71,13 @@ func TestOriginAllowed(t *testing.T) {
 	}
 	for _, c := range cases {
 		for _, needed := range []bool{false, true} {
-			got := f.door.originAllowed(http.Header{"Origin": {c.origin}}, c.host, needed)
+			got := f.door().originAllowed(http.Header{"Origin": {c.origin}}, c.host, needed)
 			require.Equal(t, c.want, got, "originAllowed(%q, host %q, needed %v)", c.origin, c.host, needed)
 		}
 	}
-	require.True(t, f.door.originAllowed(http.Header{}, "localhost", false), "no Origin, no page")
-	require.False(t, f.door.originAllowed(http.Header{}, "localhost", true), "a page has one")
-	require.False(t, f.door.originAllowed(http.Header{"Origin": {"https://ui.example.com", "https://ui.example.com"}}, "localhost", false), "two are none")
+	require.True(t, f.door().originAllowed(http.Header{}, "localhost", false), "no Origin, no page")
+	require.False(t, f.door().originAllowed(http.Header{}, "localhost", true), "a page has one")
+	require.False(t, f.door().originAllowed(http.Header{"Origin": {"https://ui.example.com", "https://ui.example.com"}}, "localhost", false), "two are none")
 }
 
 // A page that names itself cli is held to its Origin like any other.
@@ -164,6 +164,6 @@ func FuzzSplitHost(f *testing.F) {
 		if loopbackName(host) {
 			require.True(t, fx.HostAllowed(host), "a loopback name is always allowed")
 		}
-		fx.door.originAllowed(http.Header{"Origin": {origin}}, host, false)
+		fx.door().originAllowed(http.Header{"Origin": {origin}}, host, false)
 	})
 }

@@ -88,10 +88,13 @@ func (g *Guard) noteConnect(a *Attempt, c *claim, grant Grant, err error) {
 
 // Holds reports whether a grant is still what its peer would get: the device is
 // paired, approved for the role and scopes, and the token or secret that proved it
-// is valid. Ask it after the connection is on the list that AuthorityChanged and
+// is valid, and the rules of who may enter have not become stricter. Ask it after the connection is on the list that AuthorityChanged and
 // SecretChanged close, so that a change between the two is not missed. While
 // nothing was taken back since the grant, it costs one comparison.
 func (g *Guard) Holds(grant Grant) (bool, error) {
+	if grant.rules != g.door().rules {
+		return false, nil // it was judged by rules that are no longer: it may come again
+	}
 	if g.taken.Load() == grant.taken {
 		return true, nil
 	}

@@ -22,8 +22,8 @@
 // Devices and pending pairing requests are kept in the store, tokens as SHA-256.
 // A minted token is on disk before Connect returns; when a device was last seen is
 // written by Run, off the path of the connects. Guard is safe for concurrent use:
-// what it decides from is immutable or in the store, whose writer is serial; mu
-// guards only the sightings that wait for Run.
+// what it decides from is immutable, replaced as a whole (SetEntry) or in the store,
+// whose writer is serial; mu guards only the sightings that wait for Run.
 package identity
 
 import (
@@ -94,7 +94,7 @@ type Guard struct {
 	log     *slog.Logger
 	mode    protocol.AuthMode
 	secret  atomic.Pointer[sharedSecret]
-	door    door
+	gate    atomic.Pointer[door] // replaced as a whole: see SetEntry
 	proxy   TrustedProxy
 	limiter *limiter
 	events  Events
@@ -130,9 +130,10 @@ func New(c Config) (*Guard, error) {
 		return nil, err
 	}
 	g := &Guard{
-		db: c.DB, log: c.Log, mode: c.Mode, door: door, proxy: c.TrustedProxy, limiter: newLimiter(c.Limits),
+		db: c.DB, log: c.Log, mode: c.Mode, proxy: c.TrustedProxy, limiter: newLimiter(c.Limits),
 		events: c.Events, audit: c.Audit, legacy: c.AllowLegacySignature, served: c.AllowTailscale, seen: map[string]sighting{},
 	}
+	g.gate.Store(&door)
 	secret := new(sharedSecret)
 	switch g.mode {
 	case "", protocol.AuthModeToken:
@@ -198,13 +199,15 @@ type Grant struct {
 	// and the generation of the secret or the hash of the token that it leaves with.
 	taken, generation uint64
 	tokenHash         string
+	// rules counts how often the door became stricter before this connect.
+	rules uint64
 }
 
 // AuthMode is how peers prove the shared secret.
 func (g *Guard) AuthMode() protocol.AuthMode { return g.mode }
 
 // HostAllowed reports whether a Host header names this gateway.
-func (g *Guard) HostAllowed(host string) bool { return g.door.hostAllowed(host) }
+func (g *Guard) HostAllowed(host string) bool { return g.door().hostAllowed(host) }
 
 // Local reports whether a request came directly from this host: from a loopback
 // address, to a loopback name, or from this host's own tailnet address, to one of its
@@ -212,13 +215,13 @@ func (g *Guard) HostAllowed(host string) bool { return g.door.hostAllowed(host) 
 // ones included, says that there was one. An SSH tunnel looks local: nothing on
 // the wire tells it apart.
 func (g *Guard) Local(remote netip.AddrPort, host string, h http.Header) bool {
-	return g.door.originOf(remote.Addr(), host, h).local
+	return g.door().originOf(remote.Addr(), host, h).local
 }
 
 // ClientAddr returns the address of whoever sent an HTTP request: the other end of
 // the connection, or what a configured proxy says. ok is false when that proxy says
 // nothing that can be believed; refuse such a request with 403.
 func (g *Guard) ClientAddr(remote netip.AddrPort, h http.Header) (addr netip.Addr, ok bool) {
-	o := g.door.originOf(remote.Addr(), "", h)
+	o := g.door().originOf(remote.Addr(), "", h)
 	return o.addr, o.addr.IsValid() && !o.unattributed
 }

@@ -58,9 +58,8 @@ type source struct {
 // limiter counts failures. A paired device that signed is a source of its own
 // wherever it is, so that nobody else's guesses lock it out, and its own do.
 type limiter struct {
-	limits Limits
-
 	mu      sync.Mutex // guards the fields below
+	limits  Limits
 	sources map[source]*list.Element
 	recent  *list.List // of *tally, the one that failed last in front
 	global  map[source]*tally
@@ -82,6 +81,10 @@ type tally struct {
 }
 
 func newLimiter(l Limits) *limiter {
+	return &limiter{limits: l.withDefaults(), sources: map[source]*list.Element{}, recent: list.New(), global: map[source]*tally{}}
+}
+
+func (l Limits) withDefaults() Limits {
 	if l.AttemptsMax <= 0 {
 		l.AttemptsMax = DefaultAttemptsMax
 	}
@@ -91,7 +94,7 @@ func newLimiter(l Limits) *limiter {
 	if l.Lockout <= 0 {
 		l.Lockout = DefaultLockout
 	}
-	return &limiter{limits: l, sources: map[source]*list.Element{}, recent: list.New(), global: map[source]*tally{}}
+	return l
 }
 
 // verdict is the answer of the limiter to a guess.

@@ -228,7 +228,7 @@ func TestProxySecret(t *testing.T) {
 		require.Empty(t, f.grant(t, attempt(edits...)).ClientIP, name)
 		require.Equal(t, "pairing required", f.refusal(t, attempt(append(edits, d.signs())...)).Err.Message, "%s: never local", name)
 		a := attempt(edits...)
-		require.Equal(t, fromProxy+fromLocal, f.door.originOf(a.RemoteAddr.Addr(), a.Host, a.Header).source, name)
+		require.Equal(t, fromProxy+fromLocal, f.door().originOf(a.RemoteAddr.Addr(), a.Host, a.Header).source, name)
 	}
 	require.Equal(t, "203.0.113.9", f.grant(t, attempt(withRemote("10.0.0.1:1"), forwardedFor)).ClientIP, "an address of another machine is proof enough")
 	f.grant(t, attempt(withRemote("[::1]:1"), withHost("[::1]:18789"), d.signs())) // which is no proxy, and so is local
@@ -280,7 +280,7 @@ func FuzzForwarded(f *testing.F) {
 		if which&4 != 0 {
 			h.Add("Forwarded", second)
 		}
-		o := fx.door.originOf(addr, host, h)
+		o := fx.door().originOf(addr, host, h)
 		if o.local {
 			require.Empty(t, h)
 			require.True(t, addr.Unmap().IsLoopback())
@@ -312,9 +312,9 @@ func FuzzOriginAndHost(f *testing.F) {
 			name, _, ok := splitHost(host)
 			require.True(t, ok)
 			_, isIP := literal(name)
-			require.True(t, isIP || fx.door.hosts[name], name)
+			require.True(t, isIP || fx.door().hosts[name], name)
 		}
-		if fx.door.originAllowed(http.Header{"Origin": {origin}}, host, false) && !fx.door.origins[strings.ToLower(origin)] {
+		if fx.door().originAllowed(http.Header{"Origin": {origin}}, host, false) && !fx.door().origins[strings.ToLower(origin)] {
 			scheme, authority, ok := strings.Cut(strings.ToLower(origin), "://")
 			require.True(t, ok)
 			require.Contains(t, []string{"http", "https"}, scheme)

@@ -49,7 +49,7 @@ func (g *Guard) BearerCheck(_ context.Context, addr netip.Addr, secret string) (
 	case v.right:
 		return true, 0
 	case v.weighed && v.locked:
-		return false, g.limiter.limits.Lockout / reserveShare
+		return false, g.limiter.lockout() / reserveShare
 	}
 	return false, v.retryAfter
 }
@@ -81,14 +81,14 @@ func (g *Guard) judge(c *claim, a *Attempt) proof {
 	password, _ := c.auth.Password.Get()
 	p := proof{offered: token != "" || password != ""}
 	if g.mode == protocol.AuthModeTrustedProxy {
-		p.user, p.ok = g.door.vouched(g.proxy, a.RemoteAddr.Addr(), a.Header)
+		p.user, p.ok = c.door.vouched(g.proxy, a.RemoteAddr.Addr(), a.Header)
 		if !p.ok {
 			p.denied = invalid(protocol.DetailAuthRequired, "unauthorized")
 		}
 		return p
 	}
 	if g.served && !c.origin.local {
-		user, from, denied := g.servedUser(a)
+		user, from, denied := g.servedUser(c.door, a)
 		switch {
 		case denied == nil:
 			p.user, p.ok, c.origin.addr, c.clientIP = user, true, from, from.String()

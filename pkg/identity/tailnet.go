@@ -62,7 +62,7 @@ func (d door) ownName(name string) bool {
 // servedUser returns the person whom Tailscale Serve on this host has signed in, and
 // from which tailnet address, when tailscaled knows that address under the same login.
 // Otherwise denied says what is missing.
-func (g *Guard) servedUser(a *Attempt) (user string, from netip.Addr, denied *Refusal) {
+func (g *Guard) servedUser(d *door, a *Attempt) (user string, from netip.Addr, denied *Refusal) {
 	missing := func(code, text string) (string, netip.Addr, *Refusal) {
 		return "", netip.Addr{}, invalid(code, "unauthorized: tailscale "+text)
 	}
@@ -82,10 +82,10 @@ func (g *Guard) servedUser(a *Attempt) (user string, from netip.Addr, denied *Re
 	// Serve names the caller alone. What came through a chain is somebody else's word,
 	// and any program of this host can write the headers.
 	from, ok = hopAddr(forwardedFor)
-	if !ok || g.door.tailnet == nil || g.door.tailnet.CalledBy(a.RemoteAddr, a.LocalAddr) != nil {
+	if !ok || d.tailnet == nil || d.tailnet.CalledBy(a.RemoteAddr, a.LocalAddr) != nil {
 		return missing(protocol.DetailAuthTailscaleWhoisFailed, "identity check failed"+serve)
 	}
-	login, err := g.door.tailnet.Login(context.Background(), from)
+	login, err := d.tailnet.Login(context.Background(), from)
 	if err != nil {
 		return missing(protocol.DetailAuthTailscaleWhoisFailed, "identity check failed"+serve)
 	}

@@ -82,7 +82,7 @@ func TestOwnTailnetAddressIsLocal(t *testing.T) {
 		g := f.grant(t, a)
 		require.True(t, g.Local, c.name)
 		require.Empty(t, g.ClientIP, c.name)
-		require.Equal(t, fromLocal, f.door.originOf(a.RemoteAddr.Addr(), a.Host, a.Header).source, c.name)
+		require.Equal(t, fromLocal, f.door().originOf(a.RemoteAddr.Addr(), a.Host, a.Header).source, c.name)
 	}
 }
 
@@ -185,7 +185,7 @@ func TestServedUsers(t *testing.T) {
 		require.Equal(t, c.want[:min(len(c.want), 120)], r.CloseReason, c.name)
 	}
 	far := serve("100.64.0.2", "you@example.com", withRemote("192.0.2.9:1"))
-	_, _, denied := f.servedUser(&far)
+	_, _, denied := f.servedUser(f.door(), &far)
 	require.Equal(t, missing, denied.Err.Message, "Serve is on this host")
 	g := f.grant(t, serve("100.64.0.2", "you@example.com"))
 	require.Equal(t, "user You@Example.com", g.Principal, "as tailscaled writes it")

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -59,6 +60,8 @@ type Document struct {
 	// Issues are all faults found. Settings is nil while there are any.
 	Issues   []Issue
 	Settings *Settings
+	// Warnings tell of the keys that are kept without effect.
+	Warnings []Issue
 	// Syntax is the fault of a text that is no JSON5 at all.
 	Syntax *json5.SyntaxError
 
@@ -125,7 +128,8 @@ func Compile(src Source, raw []byte) *Document {
 	d.resolved = d.expand(src)
 	w := newWalker()
 	w.fill("", d.resolved, reflect.ValueOf(d.filed).Elem())
-	d.Issues = append(d.Issues, w.issues...)
+	d.Issues, d.Warnings = append(d.Issues, w.issues...), w.warnings
+	slices.SortStableFunc(d.Warnings, func(a, b Issue) int { return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line) })
 	if len(d.Issues) > 0 {
 		return d
 	}

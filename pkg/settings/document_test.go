@@ -275,7 +275,7 @@ func TestKeysSayEverything(t *testing.T) {
 		if k.Group || strings.Contains(k.Path, "[]") || strings.Contains(k.Path, "*") {
 			continue
 		}
-		src := Source{Getenv: env("GATEWAY_TOKEN", "a-long-secret-1", "GATEWAY_PASSWORD", "a-long-secret-2", "MODEL_API_KEY", "k", "PROXY_SECRET", "a-long-enough-secret-3")}
+		src := Source{Getenv: env("GATEWAY_TOKEN", "a-long-secret-1", "GATEWAY_PASSWORD", "a-long-secret-2", "MODEL_API_KEY", "k", "REMOTE_TOKEN", "a-long-secret-4", "REMOTE_PASSWORD", "a-long-secret-5", "PROXY_SECRET", "a-long-enough-secret-3")}
 		d := Compile(src, []byte(k.Snippet()))
 		for _, issue := range d.Issues {
 			require.NotEqual(t, k.Path, issue.Path, "the example %s: %s", k.Snippet(), issue)
@@ -295,7 +295,9 @@ func TestDiff(t *testing.T) {
 	b.Gateway.AllowedHosts = []string{}
 	require.Empty(t, Diff(a, b), "no entry and none at all are the same")
 	b.Gateway.AllowedHosts, b.Gateway.Auth.Token, b.UI.SeamColor = []string{"x"}, NewSecret("x"), "#112233"
-	require.Equal(t, []Change{{"gateway.auth.token", ClassHot}, {"gateway.allowedHosts", ClassRestart}, {"ui.seamColor", ClassNone}}, Diff(a, b))
+	require.Equal(t, []Change{{"gateway.auth.token", ClassHot}, {"gateway.allowedHosts", ClassHot}, {"ui.seamColor", ClassNone}}, Diff(a, b))
+	require.Equal(t, ClassHot, Strongest(Diff(a, b)))
+	b.Gateway.Port++
 	require.Equal(t, ClassRestart, Strongest(Diff(a, b)))
 	require.Equal(t, ClassNone, Strongest(nil))
 }

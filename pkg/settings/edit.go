@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 
 	"github.com/coderclaw/gateway/pkg/internal/json5"
@@ -32,8 +33,8 @@ func (e *InvalidError) Error() string {
 	return d.Err().Error()
 }
 
-// Store changes the config file. One Store per file and process; other processes
-// are kept apart by the hash that each write names.
+// Store changes the config file. One Store per file and process; writers in other
+// processes are kept apart by a lock (lockFile), and by the hash that each write names.
 type Store struct {
 	src Source
 
@@ -59,14 +60,15 @@ type Written struct{ Before, After *Document }
 // fault. Of the text of a form only what it changes is written. The errors are
 // those above, *SyntaxError, *InvalidError and those of the file system.
 func (s *Store) Replace(baseHash string, raw []byte) (Written, error) {
-	return s.write(baseHash, raw, s.replaced)
+	return s.write(baseHash, raw, s.replaced, nil)
 }
 
 // Patch applies a JSON merge patch (RFC 7396) to the file: null removes a key, lists
 // whose entries have ids are merged by id. What the patch does not name, comments
-// included, stays as it is written.
+// included, stays as it is written. What an included file says cannot be removed so,
+// nor can its lists be merged with: that is a fault that names the file.
 func (s *Store) Patch(baseHash string, patch []byte) (Written, error) {
-	return s.write(baseHash, patch, patched)
+	return s.write(baseHash, patch, patched, outOfReach)
 }
 
 // changer makes the new text of a file of what a client has sent, and of that with
@@ -92,9 +94,13 @@ func patched(before *Document, _, restored []byte) ([]byte, error) {
 }
 
 // Set returns the text of the file with one key changed, for a client that edits a
-// text it was given. value is JSON5; nil removes the key.
+// text it was given. value is JSON5; nil removes the key, and leaves a text alone that
+// does not have it.
 func Set(raw []byte, key []string, value []byte) ([]byte, error) {
 	node := &json5.Node{Kind: json5.Null}
+	if value == nil && !has(raw, key) {
+		return raw, nil
+	}
 	if value != nil {
 		var err error
 		if node, err = json5.Parse(value, fileDepthMax); err != nil {
@@ -110,9 +116,26 @@ func Set(raw []byte, key []string, value []byte) ([]byte, error) {
 	return json5.MergePatch(raw, node, fileDepthMax)
 }
 
-func (s *Store) write(baseHash string, raw []byte, change changer) (Written, error) {
+// has reports whether a text gives a key itself.
+func has(raw []byte, key []string) bool {
+	n, err := json5.Parse(raw, fileDepthMax)
+	if err != nil {
+		return !json5.Blank(raw) // what is wrong is told by the write
+	}
+	for _, part := range key {
+		n = n.Member(part)
+	}
+	return n != nil
+}
+
+func (s *Store) write(baseHash string, raw []byte, change changer, check func(before, after *Document, raw []byte) []Issue) (Written, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	unlock, err := lockFile(s.src.Path)
+	if err != nil {
+		return Written{}, err
+	}
+	defer unlock()
 	before, err := Read(s.src)
 	if err != nil {
 		return Written{}, err
@@ -133,13 +156,53 @@ func (s *Store) write(baseHash string, raw []byte, change changer) (Written, err
 		return Written{}, after.Syntax
 	case len(after.Issues) > 0:
 		return Written{}, &InvalidError{after.Issues}
-	case after.Hash == before.Hash:
+	}
+	if check != nil {
+		if issues := check(before, after, raw); len(issues) > 0 {
+			return Written{}, &InvalidError{issues}
+		}
+	}
+	if after.Hash == before.Hash {
 		return Written{before, after}, nil
 	}
 	if err := s.w.replace(s.src.Path, text, true); err != nil {
 		return Written{}, fmt.Errorf("save config: %w", err)
 	}
 	return Written{before, after}, nil
+}
+
+// outOfReach finds what a patch asks for and cannot bring about, because an included
+// file says otherwise.
+func outOfReach(before, after *Document, raw []byte) (issues []Issue) {
+	patch, err := json5.Parse(raw, fileDepthMax)
+	if err != nil {
+		return nil // told before
+	}
+	var walk func(path string, patch, main, was, is *json5.Node)
+	walk = func(path string, patch, main, was, is *json5.Node) {
+		switch patch.Kind {
+		case json5.Null:
+			if is != nil {
+				issues = append(issues, Issue{Path: printable(path), File: is.File, Line: is.Line,
+					Message: fmt.Sprintf("%s cannot be removed by a patch, because an included file has it: remove it there, or give it another value here", printable(path))})
+			}
+		case json5.Object:
+			for _, m := range patch.Members {
+				walk(join(path, m.Key), m.Value, main.Member(m.Key), was.Member(m.Key), is.Member(m.Key))
+			}
+		case json5.Array:
+			if main == nil && was != nil && was.Kind == json5.Array && len(patch.Items) > 0 && patch.Items[0].Member("id") != nil {
+				issues = append(issues, Issue{Path: printable(path), File: was.File, Line: was.Line,
+					Message: fmt.Sprintf("%s is a list of an included file, whose entries a patch cannot merge with: change it there, or write the whole list with config.set", printable(path))})
+				return
+			}
+			for i, item := range patch.Items {
+				walk(fmt.Sprintf("%s[%d]", path, i), item, counterpart(item, i, main), counterpart(item, i, was), counterpart(item, i, is))
+			}
+		}
+	}
+	walk("", patch, before.main, before.merged, after.merged)
+	return issues
 }
 
 // compose makes the new text of what a client sent.
@@ -170,6 +233,11 @@ func (s *Store) Rollback(b Backup) (Written, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	unlock, err := lockFile(s.src.Path)
+	if err != nil {
+		return Written{}, err
+	}
+	defer unlock()
 	before, err := Read(s.src)
 	if err != nil {
 		return Written{}, err
@@ -190,6 +258,9 @@ func (s *Store) KeepBackup(raw []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := s.src.Path
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // where Backups looks
+	}
 	if newest, err := readFile(backupPath(path, 1)); err != nil || string(newest) == string(raw) {
 		return err
 	}

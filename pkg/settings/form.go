@@ -34,7 +34,7 @@ func (s *Store) replaced(before *Document, sent, raw []byte) ([]byte, error) {
 	// What counts is what was sent: a difference that cannot be told by a patch, such
 	// as a key taken out of an included file, is written in full.
 	want, got := Compile(s.src, raw), Compile(s.src, text)
-	if want.Settings == nil || !reflect.DeepEqual(want.Settings, got.Settings) {
+	if want.Settings == nil || !reflect.DeepEqual(want.Settings, got.Settings) || len(ChangedKeys(want, got)) > 0 {
 		return raw, nil
 	}
 	return text, nil

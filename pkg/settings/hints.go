@@ -65,6 +65,7 @@ func Markdown() string {
 		}
 		fmt.Fprintf(&b, "- Example: `%s`\n", k.Snippet())
 	}
+	b.WriteString(foreignMarkdown())
 	return b.String()
 }
 
@@ -161,5 +162,17 @@ gateway goes on as it was; if the file is faulty when the gateway starts, it sta
 ` + "`coderclaw health`" + ` and in ` + "`coderclaw doctor`" + `. A change that restarts the gateway is on probation for 30 seconds: if the gateway
 does not come up with it, or crashes, the file before it is put back.
 
-Every key the gateway does not know is a fault: a misspelt security setting must not be ignored silently.
+**A gateway elsewhere.** With ` + "`gateway.mode: \"remote\"`" + ` the commands of this machine talk to ` + "`gateway.remote.url`" + `, with ` + "`gateway.remote.token`" + ` or
+` + "`gateway.remote.password`" + `. ` + "`--url`" + `, and ` + "`CODERCLAW_GATEWAY_PORT`" + ` for the gateway here, are nearer; no other secret is sent there. Commands about this machine's own files (config, devices,
+audit, backup, restore, db, import, auth rotate) stay here:
+
+` + "```sh" + `
+coderclaw config set gateway.remote.url wss://gateway.example.com:18789
+coderclaw config set gateway.remote.token - < token.txt
+coderclaw config set gateway.mode remote
+coderclaw status
+` + "```" + `
+
+Every key the gateway does not know is a fault: a misspelt security setting must not be ignored silently. Keys of the original
+whose feature is not here yet are kept and warned of: see the end of this page.
 `

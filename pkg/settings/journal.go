@@ -19,6 +19,9 @@ const (
 	journalKept     = 1000
 )
 
+// JournalPath returns the file of a state directory that tells who changed the config.
+func JournalPath(stateDir string) string { return filepath.Join(stateDir, journalName) }
+
 // JournalEntry is one change of the config.
 type JournalEntry struct {
 	At time.Time `json:"at"`

@@ -71,11 +71,26 @@ type Probation struct {
 	Keys     []string  `json:"keys,omitempty"`
 	// Text is the text before the one on trial.
 	Text string `json:"text"`
+	// Includes are the included files that differ from before.
+	Includes []ProbationFile `json:"includes,omitempty"`
+}
+
+// ProbationFile is an included file on trial: the hash that it has and the text before.
+type ProbationFile struct {
+	Path string `json:"path"`
+	Hash string `json:"hash"`
+	Text string `json:"text"`
 }
 
 // BeginProbation notes that d is tried in the place of before.
 func BeginProbation(stateDir string, before, d *Document, keys []string) error {
-	raw, err := json.Marshal(Probation{Hash: d.Hash, Previous: before.Hash, Since: time.Now().UTC(), Keys: keys, Text: string(before.Raw)})
+	p := Probation{Hash: d.Hash, Previous: before.Hash, Since: time.Now().UTC(), Keys: keys, Text: string(before.Raw)}
+	for path, text := range d.texts {
+		if old, ok := before.texts[path]; ok && path != "" && string(old) != string(text) {
+			p.Includes = append(p.Includes, ProbationFile{Path: path, Hash: HashOf(text), Text: string(old)})
+		}
+	}
+	raw, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
@@ -102,9 +117,9 @@ func EndProbation(stateDir string) error {
 	return errors.Join(err, syncDir(stateDir))
 }
 
-// Restore puts the text before the one on trial back, unless the file has been
-// changed since. It reports whether it did. A file that was not there before
-// becomes an empty one.
+// Restore puts the texts before the ones on trial back, those of included files too,
+// unless one of the files has been changed since. It reports whether it did. A file that
+// was not there before becomes an empty one.
 func (p *Probation) Restore(path string) (bool, error) {
 	raw, err := readFile(path)
 	if err != nil {
@@ -113,9 +128,22 @@ func (p *Probation) Restore(path string) (bool, error) {
 	if raw == nil || HashOf(raw) != p.Hash {
 		return false, nil
 	}
+	for _, f := range p.Includes {
+		if raw, err := readFile(f.Path); err != nil || HashOf(raw) != f.Hash {
+			return false, err
+		}
+	}
+	for _, f := range p.Includes {
+		if err := (writer{}).replace(f.Path, []byte(f.Text), true); err != nil {
+			return false, err
+		}
+	}
 	text := []byte(p.Text)
 	if p.Previous == "" {
 		text = []byte("{}\n")
+	}
+	if string(text) == string(raw) {
+		return true, nil // only included files were changed
 	}
 	return true, writer{}.replace(path, text, true)
 }

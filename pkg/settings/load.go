@@ -205,6 +205,8 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 	}
 	problems = append(problems, g.checkAuth(given)...)
 	problems = append(problems, g.TLS.check()...)
+	problems = append(problems, g.checkRemote(given)...)
+	problems = append(problems, s.Tasks.check()...)
 	if g.MaxBufferedBytes < bufferedBytesMin || g.MaxBufferedBytes > bufferedBytesMax {
 		bad("gateway.maxBufferedBytes must be between %d and %d", bufferedBytesMin, bufferedBytesMax)
 	}

@@ -16,6 +16,8 @@ type walker struct {
 	given  map[string]bool
 	known  []string
 	issues []Issue
+	// warnings tell of the keys that have no effect.
+	warnings []Issue
 }
 
 func newWalker() *walker {
@@ -108,13 +110,19 @@ func (w *walker) fillStruct(path string, n *json5.Node, dst reflect.Value) {
 		if rest[m.Key] == nil {
 			continue
 		}
-		full := join(path, m.Key)
-		hint := ""
-		if near := nearest(full, w.known); near != "" {
-			hint = " (did you mean " + near + "?)"
+		if full := join(path, m.Key); !w.foreign(full, m.Value) {
+			w.unknown(full, m.Value)
 		}
-		w.bad(full, m.Value, "unknown key %s%s", printable(full), hint)
 	}
+}
+
+// unknown notes a key that nobody knows.
+func (w *walker) unknown(path string, n *json5.Node) {
+	hint := ""
+	if near := nearest(path, w.known); near != "" {
+		hint = " (did you mean " + near + "?)"
+	}
+	w.bad(path, n, "unknown key %s%s", printable(path), hint)
 }
 
 // twice notes the keys that an object has more than once.

@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
@@ -25,7 +24,8 @@ func isPlaceholder(text string) bool { return text == Redacted || text == redact
 
 // View is a document as it may be shown: without a secret, whoever put it where.
 // What stands under a key that nobody knows is hidden too, because it may be a
-// secret in the wrong place.
+// secret in the wrong place; of keys that are kept without effect (foreignKeys), what
+// their names say (hidingOf).
 type View struct {
 	// Raw is the text of the file; nil when there is none, or when it is no JSON5, so
 	// that nobody can tell what in it is a secret.
@@ -42,50 +42,67 @@ func (d *Document) View() View {
 	if d.Syntax != nil {
 		return v
 	}
-	root := reflect.TypeFor[Settings]()
+	root := place{t: reflect.TypeFor[Settings]()}
 	v.Parsed = hide(d.main, root, "", nil).AppendJSON(nil)
 	v.Resolved = hide(d.resolved, root, "", d.fromEnv).AppendJSON(nil)
 	w := newWalker()
 	w.fill("", d.resolved, reflect.ValueOf(Default()).Elem())
-	v.Config = encodeValue(reflect.ValueOf(d.filed).Elem(), "", func(path string) (given, hidden bool) { return w.given[path], d.fromEnv[path] }).AppendJSON(nil)
+	config := encodeValue(reflect.ValueOf(d.filed).Elem(), "", func(path string) (given, hidden bool) { return w.given[path], d.fromEnv[path] })
+	d.addForeign(config, d.resolved, root, "")
+	v.Config = config.AppendJSON(nil)
 	if d.Exists {
 		v.Raw = d.hideRaw()
 	}
 	return v
 }
 
-// hide returns a copy of n with every secret replaced. t is the type that n was
-// read into, nil where nothing is known about it.
-func hide(n *json5.Node, t reflect.Type, path string, fromEnv map[string]bool) *json5.Node {
+// hide returns a copy of n, found at path and at the place p, with every secret
+// replaced.
+func hide(n *json5.Node, p place, path string, fromEnv map[string]bool) *json5.Node {
 	switch n.Kind {
 	case json5.Object:
 		out := *n
 		out.Members = slices.Clone(n.Members)
 		for i, m := range out.Members {
-			out.Members[i].Value = hide(m.Value, typeBelow(t, m.Key), join(path, m.Key), fromEnv)
+			out.Members[i].Value = hide(m.Value, p.member(m.Key), join(path, m.Key), fromEnv)
 		}
 		return &out
 	case json5.Array:
 		out := *n
 		out.Items = make([]*json5.Node, len(n.Items))
 		for i, item := range n.Items {
-			out.Items[i] = hide(item, typeInside(t), fmt.Sprintf("%s[%d]", path, i), fromEnv)
+			out.Items[i] = hide(item, p.item(), fmt.Sprintf("%s[%d]", path, i), fromEnv)
 		}
 		return &out
 	}
-	if !hidden(n, t) && !fromEnv[path] {
+	if !p.hides(n) && !fromEnv[path] {
 		return n
 	}
 	return &json5.Node{Kind: json5.String, Text: Redacted}
 }
 
-// hidden reports whether a single value may not be shown. A reference to the
-// environment may: it names the variable and not the secret.
-func hidden(n *json5.Node, t reflect.Type) bool {
-	if n.Kind == json5.Null || n.Kind == json5.Bool || n.Kind == json5.String && isReference(n.Text) {
-		return false
+// addForeign puts the keys that have no effect into what the settings say.
+func (d *Document) addForeign(into, n *json5.Node, p place, path string) {
+	for _, m := range n.Members {
+		at, full := p.member(m.Key), join(path, m.Key)
+		row, below := foreignAt(full)
+		switch old := into.Member(m.Key); {
+		case at.foreign && row != nil:
+			into.Set(m.Key, hide(m.Value, at, full, d.fromEnv))
+		case old != nil:
+			d.addForeign(old, m.Value, at, full)
+		case below && m.Value.Kind == json5.Object:
+			group := &json5.Node{Kind: json5.Object}
+			if d.addForeign(group, m.Value, at, full); len(group.Members) > 0 {
+				into.Set(m.Key, group)
+			}
+		}
 	}
-	return t == nil || t == secretType || isGroup(t)
+	for i, item := range n.Items {
+		if i < len(into.Items) {
+			d.addForeign(into.Items[i], item, p.item(), fmt.Sprintf("%s[%d]", path, i))
+		}
+	}
 }
 
 // typeBelow returns the type of a member, nil when there is none of that name.
@@ -115,26 +132,48 @@ func typeInside(t reflect.Type) reflect.Type {
 	return nil
 }
 
+// HoldsSecret reports whether one of Files holds a secret as a text of its own, and
+// not only by the name of a variable.
+func (d *Document) HoldsSecret(file string) bool {
+	if d.merged == nil {
+		return false
+	}
+	if file == d.Path {
+		file = ""
+	}
+	var walk func(n *json5.Node, p place) bool
+	walk = func(n *json5.Node, p place) bool {
+		switch n.Kind {
+		case json5.Object:
+			return slices.ContainsFunc(n.Members, func(m json5.Member) bool { return walk(m.Value, p.member(m.Key)) })
+		case json5.Array:
+			return slices.ContainsFunc(n.Items, func(item *json5.Node) bool { return walk(item, p.item()) })
+		}
+		return n.File == file && p.hides(n)
+	}
+	return walk(d.merged, place{t: reflect.TypeFor[Settings]()})
+}
+
 // hideRaw replaces the secrets in the text of the file, and in its comments the
 // words that are secrets elsewhere in it.
 func (d *Document) hideRaw() []byte {
 	var edits []json5.Edit
 	var words []string
-	var walk func(n *json5.Node, t reflect.Type)
-	walk = func(n *json5.Node, t reflect.Type) {
+	var walk func(n *json5.Node, p place)
+	walk = func(n *json5.Node, p place) {
 		switch n.Kind {
 		case json5.Object:
 			for _, m := range n.Members {
-				walk(m.Value, typeBelow(t, m.Key))
+				walk(m.Value, p.member(m.Key))
 			}
 		case json5.Array:
 			for _, item := range n.Items {
-				walk(item, typeInside(t))
+				walk(item, p.item())
 			}
 		default:
-			if hidden(n, t) {
+			if p.hides(n) {
 				edits = append(edits, json5.Edit{Start: n.Start, End: n.End, Text: json5.Quote(Redacted)})
-				if n.Kind == json5.String && len(n.Text) >= secretBytesMin {
+				if n.Kind == json5.String && len(n.Text) >= p.wordBytesMin() {
 					words = append(words, n.Text)
 				}
 			}
@@ -143,12 +182,9 @@ func (d *Document) hideRaw() []byte {
 	if len(d.main.Twice) > 0 || hasTwice(d.main) {
 		return nil // the value that lost is not in the tree
 	}
-	walk(d.main, reflect.TypeFor[Settings]())
-	raw := json5.Apply(d.Raw, edits)
-	for _, word := range words {
-		raw = bytes.ReplaceAll(raw, []byte(word), []byte(Redacted))
-	}
-	return raw
+	walk(d.main, place{t: reflect.TypeFor[Settings]()})
+	// Only in comments: what is a secret in one place may be part of a key in another.
+	return json5.ReplaceInComments(json5.Apply(d.Raw, edits), words, Redacted)
 }
 
 func hasTwice(n *json5.Node) bool {

@@ -71,6 +71,7 @@ const (
 type Settings struct {
 	Gateway Gateway `json:"gateway" reload:"restart" jsonschema_description:"How the gateway listens and whom it lets in."`
 	Agent   Agent   `json:"agent" reload:"restart" jsonschema_description:"Which model answers."`
+	Tasks   Tasks   `json:"tasks" reload:"hot" advanced:"true" jsonschema_description:"What the task engine takes at a time and how long it remembers. Every answer of an agent is a task."`
 	Logging Logging `json:"logging" reload:"hot" jsonschema_description:"What is logged."`
 	UI      UI      `json:"ui" reload:"none" jsonschema_description:"How clients look."`
 	Meta    Meta    `json:"meta" reload:"none" advanced:"true" jsonschema_description:"Notes of the programs that write this file."`
@@ -78,18 +79,19 @@ type Settings struct {
 
 // Gateway is the part of the settings that the server itself obeys.
 type Gateway struct {
+	Mode             string      `json:"mode" reload:"none" jsonschema:"enum=local,enum=remote,default=local" jsonschema_description:"Which gateway the commands of this machine talk to: local is the one of this state directory, remote the one of gateway.remote.url. A gateway that runs here runs all the same."`
 	Port             int         `json:"port" env:"CODERCLAW_GATEWAY_PORT" jsonschema:"minimum=0,maximum=65535,default=18789" jsonschema_description:"TCP port of HTTP and WebSocket; 0 takes a free one."`
 	Bind             string      `json:"bind" jsonschema:"default=loopback" jsonschema_description:"Where to listen: loopback (127.0.0.1 and ::1), lan (every interface), or one IP address. Anything beyond loopback needs gateway.tls.enabled, a proxy elsewhere in gateway.trustedProxies, or gateway.tls.allowPlaintextLan."`
 	Auth             Auth        `json:"auth" jsonschema_description:"How clients prove that they may connect."`
-	TrustedProxies   []string    `json:"trustedProxies" example:"[\"10.0.0.2\"]" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
-	AllowedHosts     []string    `json:"allowedHosts" example:"[\"gateway.example.com\"]" jsonschema_description:"Host names, without port, by which clients may address this gateway besides IP addresses, localhost and the machine's own name."`
-	ControlUI        ControlUI   `json:"controlUi" jsonschema_description:"Browser access."`
+	TrustedProxies   []string    `json:"trustedProxies" reload:"hot" example:"[\"10.0.0.2\"]" jsonschema_description:"IP addresses and CIDR ranges of reverse proxies whose X-Forwarded-For is believed. What comes through one is never local; one that does not send the header is refused."`
+	AllowedHosts     []string    `json:"allowedHosts" reload:"hot" example:"[\"gateway.example.com\"]" jsonschema_description:"Host names, without port, by which clients may address this gateway besides IP addresses, localhost and the machine's own name."`
+	ControlUI        ControlUI   `json:"controlUi" reload:"hot" jsonschema_description:"Browser access."`
 	ProxySecret      ProxySecret `json:"proxySecret" jsonschema_description:"What a proxy on this host sends to be told from every other program here. Without it, whatever runs on this host may speak for a loopback address in gateway.trustedProxies."`
 	Tailscale        Tailscale   `json:"tailscale" jsonschema_description:"The tailscaled of this host, if there is one. It says which tailnet addresses and which MagicDNS name are this host: they count as local and as allowed names."`
 	TLS              TLS         `json:"tls" jsonschema_description:"Encryption in transit."`
 	Remote           Remote      `json:"remote" reload:"none" jsonschema_description:"What the commands of this machine know of a gateway on another one."`
 	Reload           Reload      `json:"reload" reload:"hot" jsonschema_description:"What happens when this file changes while the gateway runs."`
-	MaxBufferedBytes int         `json:"maxBufferedBytes" jsonschema:"minimum=65536,maximum=52428800,default=16777216" jsonschema_description:"Bytes that may wait for one slow client before it is disconnected."`
+	MaxBufferedBytes int         `json:"maxBufferedBytes" reload:"hot" jsonschema:"minimum=65536,maximum=52428800,default=16777216" jsonschema_description:"Bytes that may wait for one slow client before it is disconnected. A change holds for connections made afterwards."`
 }
 
 // Auth is how clients authenticate. There is no mode without a proof: in mode token
@@ -99,7 +101,7 @@ type Auth struct {
 	Token                Secret       `json:"token" reload:"hot" env:"CODERCLAW_GATEWAY_TOKEN" example:"${GATEWAY_TOKEN}" jsonschema:"minLength=1" jsonschema_description:"The shared secret. When unset, one is generated into gateway.token in the state directory."`
 	Password             Secret       `json:"password" reload:"hot" env:"CODERCLAW_GATEWAY_PASSWORD" example:"${GATEWAY_PASSWORD}" jsonschema:"minLength=1" jsonschema_description:"The shared secret of mode password."`
 	TrustedProxy         TrustedProxy `json:"trustedProxy" jsonschema_description:"Mode trusted-proxy: a reverse proxy in gateway.trustedProxies signs people in. Costs: every program that can send from such an address, this host's own programs included when it is a loopback address and gateway.proxySecret is not set, can name any user."`
-	RateLimit            RateLimit    `json:"rateLimit" jsonschema_description:"How many wrong secrets one address may send. A paired device that signs is counted apart from its address."`
+	RateLimit            RateLimit    `json:"rateLimit" reload:"hot" jsonschema_description:"How many wrong secrets one address may send. A paired device that signs is counted apart from its address."`
 	AllowTailscale       bool         `json:"allowTailscale" jsonschema:"default=false" jsonschema_description:"Let people in whom Tailscale Serve has signed in on this host, if tailscaled knows their address under the same login. Their devices still have to be approved. Costs: programs of tailscaled's user (root), and on other systems than Linux every program on this host, can send what Serve sends, and so name any user of the tailnet."`
 	AllowLegacySignature bool         `json:"allowLegacySignature" jsonschema:"default=false" jsonschema_description:"Accept device signatures without the server's nonce from this host, if at most 120 s old, each once. Costs: who restarts the gateway within that time can replay one."`
 }
@@ -170,6 +172,9 @@ type TLS struct {
 
 // Remote is what clients on this machine know of a gateway elsewhere.
 type Remote struct {
+	URL            string `json:"url" example:"wss://gateway.example.com:18789" jsonschema:"format=uri" jsonschema_description:"With gateway.mode remote: where that gateway listens (ws:// or wss://). --url overrides it."`
+	Token          Secret `json:"token" example:"${REMOTE_TOKEN}" jsonschema:"minLength=1" jsonschema_description:"The shared secret of the gateway at gateway.remote.url, which alone is sent it. --token overrides it; CODERCLAW_GATEWAY_TOKEN is not sent there."`
+	Password       Secret `json:"password" example:"${REMOTE_PASSWORD}" jsonschema:"minLength=1" jsonschema_description:"The password of that gateway, where it asks for one."`
 	TLSFingerprint string `json:"tlsFingerprint" jsonschema_description:"SHA-256 of the certificate, or of its key, that a wss:// gateway on another machine must show: coderclaw tls show prints it there. CODERCLAW_GATEWAY_TLS_FINGERPRINT and --tls-fingerprint override it."`
 }
 
@@ -201,11 +206,13 @@ type Cost struct {
 func Default() *Settings {
 	return &Settings{
 		Gateway: Gateway{
+			Mode:        ModeLocal,
 			ProxySecret: ProxySecret{Header: DefaultProxySecretHeader},
 			Port:        DefaultPort, Bind: DefaultBind, MaxBufferedBytes: DefaultMaxBufferedBytes,
 			Auth:   Auth{RateLimit: RateLimit{MaxAttempts: DefaultAttemptsMax, WindowMs: DefaultWindowMs, LockoutMs: DefaultLockoutMs}},
 			Reload: Reload{Mode: ReloadHybrid, DebounceMs: DefaultDebounceMs},
 			TLS:    TLS{AutoGenerate: true},
 		},
+		Tasks: defaultTasks(),
 	}
 }

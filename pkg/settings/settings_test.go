@@ -58,15 +58,16 @@ func TestLoadReadsEveryKey(t *testing.T) {
 	path := writeConfig(t, `// JSON5
 {
   gateway: {
-    port: 19000, bind: '192.0.2.7', 'allowedHosts': ["GW.Example.com.", "[::1]"],
+    mode: "remote", port: 19000, bind: '192.0.2.7', 'allowedHosts': ["GW.Example.com.", "[::1]"],
     auth: { mode: "token", token: "s3cret", password: "pw", allowLegacySignature: true, allowTailscale: true, rateLimit: {maxAttempts: 3, windowMs: 2000, lockoutMs: 4000},
       trustedProxy: {userHeader: "X-User", requiredHeaders: ["X-Sig"], allowUsers: ["me@example.com"]} },
     trustedProxies: ["127.0.0.1", "10.1.2.3/8", "::ffff:192.0.2.9", "2001:db8::1/64"],
     controlUi: { allowedOrigins: ["HTTPS://UI.example.com:8443"] },
     proxySecret: { header: "X-Proof", secret: "0123456789abcdef", file: "" }, tailscale: { socket: "/run/tailscaled.sock" },
     tls: { enabled: true, autoGenerate: false, certPath: "cert.pem", keyPath: "/etc/key.pem", allowPlaintextLan: true },
-    remote: { tlsFingerprint: "AB:CD" }, maxBufferedBytes: 52428800, reload: {mode: "hot", debounceMs: 50},
+    remote: { url: "wss://gw.example.com", token: "r3mote", password: "pw2", tlsFingerprint: "AB:CD" }, maxBufferedBytes: 52428800, reload: {mode: "hot", debounceMs: 50},
   },
+  tasks: {perAgent: 1, openMax: 200, leaseSeconds: 5, retryBackoffMs: 100, retentionDays: 2, retentionCount: 300, retentionBytes: 1048576, keyRetentionHours: 48, watcherLagEvents: 400},
   logging: {level: "warn"}, ui: {seamColor: "#112233"}, meta: {lastTouchedVersion: "1", lastTouchedAt: "2026-11-22"},
   /* the model */
   agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", fallbacks: ["n"], contextTokens: 8192,
@@ -76,7 +77,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, &Settings{
 		Gateway: Gateway{
-			Port: 19000, Bind: "192.0.2.7", AllowedHosts: []string{"gw.example.com", "::1"},
+			Mode: "remote", Port: 19000, Bind: "192.0.2.7", AllowedHosts: []string{"gw.example.com", "::1"},
 			Auth: Auth{
 				Mode: "token", Token: NewSecret("s3cret"), Password: NewSecret("pw"), AllowLegacySignature: true, AllowTailscale: true,
 				RateLimit:    RateLimit{MaxAttempts: 3, WindowMs: 2000, LockoutMs: 4000},
@@ -87,8 +88,9 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			ProxySecret:    ProxySecret{Header: "X-Proof", Secret: NewSecret("0123456789abcdef")},
 			Tailscale:      Tailscale{Socket: "/run/tailscaled.sock"},
 			TLS:            TLS{Enabled: true, CertPath: filepath.Join(filepath.Dir(path), "cert.pem"), KeyPath: "/etc/key.pem", AllowPlaintextLan: true},
-			Remote:         Remote{TLSFingerprint: "AB:CD"}, MaxBufferedBytes: 52428800, Reload: Reload{Mode: "hot", DebounceMs: 50},
+			Remote:         Remote{URL: "wss://gw.example.com", Token: NewSecret("r3mote"), Password: NewSecret("pw2"), TLSFingerprint: "AB:CD"}, MaxBufferedBytes: 52428800, Reload: Reload{Mode: "hot", DebounceMs: 50},
 		},
+		Tasks:   Tasks{PerAgent: 1, OpenMax: 200, LeaseSeconds: 5, RetryBackoffMs: 100, RetentionDays: 2, RetentionCount: 300, RetentionBytes: 1 << 20, KeyRetentionHours: 48, WatcherLagEvents: 400},
 		Logging: Logging{Level: "warn"}, UI: UI{SeamColor: "#112233"}, Meta: Meta{LastTouchedVersion: "1", LastTouchedAt: "2026-11-22"},
 		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
 			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", Fallbacks: []string{"n"}, ContextTokens: 8192,
@@ -235,6 +237,14 @@ func TestLoadRefuses(t *testing.T) {
 		{"proxy secret's header", `{gateway:{proxySecret:{header:"a b",secret:"0123456789abcdef"}}}`, "gateway.proxySecret.header is not the name of a header"},
 		{"tailscale socket", `{gateway:{tailscale:{socket:"relative.sock"}}}`, "gateway.tailscale.socket must be an absolute path"},
 		{"proxy name", `{gateway:{trustedProxies:["localhost"]}}`, "gateway.trustedProxies[0] must be an IP address or a CIDR range"},
+		{"mode remote without a place", `{gateway:{mode:"remote"}}`, "gateway.remote.url is not set"},
+		{"another mode", `{gateway:{mode:"far"}}`, "gateway.mode must be \"local\" or \"remote\""},
+		{"remote URL with a password", `{gateway:{remote:{url:"wss://u:p@h"}}}`, "gateway.remote.url must be a ws:// or wss:// URL without user name"},
+		{"remote URL scheme", `{gateway:{remote:{url:"ftp://h"}}}`, "gateway.remote.url must be a ws:// or wss:// URL"},
+		{"empty remote token", `{gateway:{remote:{token:""}}}`, "gateway.remote.token is empty"},
+		{"few open tasks", `{tasks:{openMax:99}}`, "tasks.openMax must be between 100 and 1000000"},
+		{"a short lease", `{tasks:{leaseSeconds:4}}`, "tasks.leaseSeconds must be between 5 and 3600"},
+		{"keys beyond their tasks", `{tasks:{retentionDays:1,keyRetentionHours:25}}`, "tasks.keyRetentionHours must not be longer than tasks.retentionDays, which is 24 hours"},
 		{"proxy zone", `{gateway:{trustedProxies:["fe80::1%eth0"]}}`, "gateway.trustedProxies[0] must be an IP address"},
 		{"unspecified proxy", `{gateway:{trustedProxies:["0.0.0.0"]}}`, "gateway.trustedProxies[0] must be an IP address"},
 		{"every address is a proxy", `{gateway:{trustedProxies:["0.0.0.0/0"]}}`, "the range of all addresses"},
@@ -421,7 +431,9 @@ func TestSchema(t *testing.T) {
 		"gateway.auth.rateLimit.maxAttempts", "gateway.auth.rateLimit.windowMs", "gateway.auth.rateLimit.lockoutMs", "gateway.trustedProxies",
 		"gateway.proxySecret", "gateway.proxySecret.header", "gateway.proxySecret.secret", "gateway.proxySecret.file",
 		"gateway.tailscale", "gateway.tailscale.socket", "gateway.auth.allowTailscale", "gateway.allowedHosts", "gateway.controlUi", "gateway.controlUi.allowedOrigins", "gateway.tls", "gateway.tls.allowPlaintextLan",
-		"gateway.tls.enabled", "gateway.tls.autoGenerate", "gateway.tls.certPath", "gateway.tls.keyPath", "gateway.remote", "gateway.remote.tlsFingerprint",
+		"gateway.tls.enabled", "gateway.tls.autoGenerate", "gateway.tls.certPath", "gateway.tls.keyPath", "gateway.remote", "gateway.remote.tlsFingerprint", "gateway.remote.url", "gateway.remote.token", "gateway.remote.password", "gateway.mode",
+		"tasks", "tasks.perAgent", "tasks.openMax", "tasks.leaseSeconds", "tasks.retryBackoffMs", "tasks.retentionDays", "tasks.retentionCount", "tasks.retentionBytes",
+		"tasks.keyRetentionHours", "tasks.watcherLagEvents",
 		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
 		"agent.openai.model", "agent.openai.fallbacks", "agent.openai.contextTokens", "gateway.reload", "gateway.reload.mode", "gateway.reload.debounceMs",
 		"logging", "logging.level", "ui", "ui.seamColor", "meta", "meta.lastTouchedVersion", "meta.lastTouchedAt",

@@ -37,6 +37,7 @@ var identityDefences = []defence{
 	{"26 what is no origin", "door.go", ` || u.Scheme+"://"+u.Host != origin`, ``, "TestOriginAllowed"},
 	{"27 another port", "door.go", ` && originPort == hostPort`, ``, "TestOriginAllowed"},
 	{"28 a name that was rebound", "door.go", `return d.hosts[name] || d.ownName(name)`, `return true`, "TestHostAllowed"},
+	{"28 rules that became stricter meanwhile", "events.go", `if grant.rules != g.door().rules {`, `if false {`, "TestSetEntry"},
 	{"28 another name of the tailnet", "tailnet.go", `return ok && name == self.Name
 }
 
@@ -67,7 +68,7 @@ var identityDefences = []defence{
 		return missing(protocol.DetailAuthTailscaleWhoisFailed`, `if err != nil {
 		return claimed, from, nil
 		return missing(protocol.DetailAuthTailscaleWhoisFailed`, "TestServedUsers"},
-	{"38 a program that plays Tailscale Serve", "tailnet.go", ` || g.door.tailnet.CalledBy(a.RemoteAddr, a.LocalAddr) != nil`, ``, "TestServedUsers"},
+	{"38 a program that plays Tailscale Serve", "tailnet.go", ` || d.tailnet.CalledBy(a.RemoteAddr, a.LocalAddr) != nil`, ``, "TestServedUsers"},
 	{"39 a program that plays the proxy", "proxy.go", `d.proof.header == "" || d.proof.given(h))`, `true)`, "TestProxySecret"},
 	{"39 a proxy that does not prove itself is not local", "proxy.go", `behind: forwarded(h) || d.isProxy(remote)}`, `behind: forwarded(h)}`, "TestProxySecret"},
 	{"42 rotation beyond what is approved", "decisions.go", `within(a.Scopes, grantable(role, scopes))`, `grantable(role, scopes)`, "TestRotateAndRevoke"},

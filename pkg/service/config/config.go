@@ -48,6 +48,8 @@ type Origin struct {
 	ConnID string
 	// Delay is how long a restart waits at least.
 	Delay time.Duration
+	// Restart asks for a restart even if the change needs none.
+	Restart bool
 }
 
 // Outcome is what a change of the file does to the running gateway.
@@ -81,8 +83,9 @@ type Config struct {
 	Steward Steward
 	Audit   Audit
 	Log     *slog.Logger
-	// Path is the config file, PID this process.
+	// Path is the config file, Journal the record of its changes, PID this process.
 	Path    string
+	Journal string
 	PID     int
 	Version string
 }
@@ -121,6 +124,7 @@ func (s *Service) ConfigGet(context.Context, *wire.Peer, protocol.ConfigGetParam
 	}
 	view := d.View()
 	out.Exists, out.Valid, out.Issues = d.Exists, d.Settings != nil, issues(d.Issues)
+	out.Warnings = append(out.Warnings, issues(d.Warnings)...)
 	out.Parsed, out.Resolved, out.Config = view.Parsed, view.Resolved, view.Config
 	if view.Raw != nil {
 		out.Raw = wire.NotNull(string(view.Raw))

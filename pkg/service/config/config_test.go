@@ -66,7 +66,7 @@ func newRig(t *testing.T, text string) *rig {
 	var err error
 	r.Service, err = New(Config{
 		Store:   settings.NewStore(settings.Source{Path: r.path, Getenv: func(string) string { return "" }}),
-		Steward: r.steward, Audit: r.audit, Log: slog.New(slog.NewTextHandler(&r.logs, nil)), Path: r.path, PID: 7,
+		Steward: r.steward, Audit: r.audit, Log: slog.New(slog.NewTextHandler(&r.logs, nil)), Path: r.path, Journal: r.path + ".log", PID: 7,
 	})
 	require.NoError(t, err)
 	return r
@@ -231,4 +231,49 @@ func TestSchemaAndHintsAgree(t *testing.T) {
 		}
 	}
 	require.True(t, got.UIHints["gateway.auth.password"].Sensitive.V)
+}
+
+// What the file system refuses is told in its words, not as a defect of the gateway.
+func TestNotSaved(t *testing.T) {
+	r := newRig(t, "")
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(r.path), "file"), nil, 0o600))
+	below := filepath.Join(filepath.Dir(r.path), "file", "coderclaw.json")
+	var err error
+	r.Service, err = New(Config{
+		Store: settings.NewStore(settings.Source{Path: below}), Steward: r.steward, Audit: r.audit, Log: slog.New(slog.NewTextHandler(&r.logs, nil)), Path: below, PID: 7,
+	})
+	require.NoError(t, err)
+	_, err = r.ConfigSet(t.Context(), desk, protocol.ConfigSetParams{Raw: `{}`})
+	var refused *wire.Error
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, protocol.ErrorUnavailable, refused.Code)
+	require.Equal(t, "config not saved: not a directory; see to the folder of the file, then try again", refused.Message)
+	require.Contains(t, string(refused.Details), protocol.DetailConfigNotSaved)
+	require.NotContains(t, refused.Message, below)
+	require.Contains(t, r.logs.String(), filepath.Dir(below), "the log has the whole of it")
+	require.Empty(t, r.steward.changed)
+}
+
+// A delay above 0 asks for a restart, as it does of the original, even when nothing
+// else differs; keys without effect are told with each answer.
+func TestRestartOnDemand(t *testing.T) {
+	r := newRig(t, "{\n hooks: {token: 'hook-secret-1'}}")
+	got, err := r.ConfigPatch(t.Context(), desk, protocol.ConfigPatchParams{Raw: `{}`, BaseHash: r.hash(), RestartDelayMs: wire.Some[int64](5)})
+	require.NoError(t, err)
+	require.Equal(t, "restart", got.Restart.Mode)
+	require.Len(t, r.steward.changed, 1)
+	require.True(t, r.steward.changed[0].Restart)
+	require.Equal(t, "hooks", got.Warnings[0].Path)
+	require.EqualValues(t, 2, got.Warnings[0].Line.V)
+	require.NotContains(t, string(got.AppendJSON(nil)), "hook-secret")
+	require.NoError(t, protocol.Validate("ConfigWriteResult", got.AppendJSON(nil)))
+
+	got, err = r.ConfigPatch(t.Context(), desk, protocol.ConfigPatchParams{Raw: `{hooks: {enabled: true}}`, BaseHash: r.hash(), RestartDelayMs: wire.Some[int64](0)})
+	require.NoError(t, err)
+	require.False(t, r.steward.changed[1].Restart)
+	require.Contains(t, r.audit.records[len(r.audit.records)-1].Reason, "config.patch: hooks")
+	set, err := r.ConfigSet(t.Context(), desk, protocol.ConfigSetParams{Raw: `{ui: {seamColor: "#112233"}}`, BaseHash: r.hash()})
+	require.NoError(t, err)
+	require.Empty(t, set.Warnings)
+	require.NotContains(t, string(set.AppendJSON(nil)), "warnings")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
@@ -23,7 +24,7 @@ func (s *Service) ConfigSet(ctx context.Context, peer *wire.Peer, p protocol.Con
 	if err != nil {
 		return protocol.ConfigSetResult{}, err
 	}
-	return protocol.ConfigSetResult{Ok: true, Path: s.c.Path, Config: w.After.View().Config}, nil
+	return protocol.ConfigSetResult{Ok: true, Path: s.c.Path, Config: w.After.View().Config, Warnings: warnings(w)}, nil
 }
 
 // ConfigPatch handles config.patch. What the patch does not name stays as written.
@@ -45,6 +46,7 @@ func (s *Service) effective(ctx context.Context, peer *wire.Peer, method string,
 	from.Delay = restartDelayDefault
 	if ms, ok := p.RestartDelayMs.Get(); ok {
 		from.Delay = time.Duration(min(ms, restartDelayMost.Milliseconds())) * time.Millisecond
+		from.Restart = ms > 0
 	}
 	if err := s.limits.take(peer, method, time.Now()); err != nil {
 		return protocol.ConfigWriteResult{}, err
@@ -62,13 +64,17 @@ func (s *Service) effective(ctx context.Context, peer *wire.Peer, method string,
 	if from.Note != "" {
 		payload.Message = wire.SomeValue(from.Note)
 	}
+	sentinel := protocol.ConfigRestartSentinel{Payload: payload}
+	if outcome.Mode == ModeRestart {
+		sentinel.Path = wire.NotNull(s.c.Journal)
+	}
 	return protocol.ConfigWriteResult{
-		Ok: true, Path: s.c.Path, Config: w.After.View().Config,
+		Ok: true, Path: s.c.Path, Config: w.After.View().Config, Warnings: warnings(w),
 		Restart: protocol.ConfigRestart{
 			Ok: outcome.Mode != ModeManual, Pid: int64(s.c.PID), Signal: "none", DelayMs: outcome.Delay.Milliseconds(), Reason: wire.Some(method),
 			Mode: outcome.Mode, Coalesced: wire.Some(outcome.Coalesced), CooldownMsApplied: wire.Some(outcome.Cooldown.Milliseconds()),
 		},
-		Sentinel: protocol.ConfigRestartSentinel{Payload: payload},
+		Sentinel: sentinel,
 	}, nil
 }
 
@@ -82,11 +88,14 @@ func (s *Service) write(ctx context.Context, peer *wire.Peer, from Origin, raw s
 	}
 	if err != nil {
 		refused := refusal(err)
+		if detail := new(wire.Error); errors.As(refused, &detail) && detail.Code == protocol.ErrorUnavailable {
+			s.c.Log.Warn("config not saved", "action", from.Action, "err", err)
+		}
 		record.Decision, record.Reason = audit.Refused, from.Action+": "+refused.Error()
 		s.c.Audit.Note(record)
 		return w, Outcome{}, refused
 	}
-	if w.Before.Hash == w.After.Hash {
+	if w.Before.Hash == w.After.Hash && !from.Restart {
 		return w, Outcome{Mode: ModeNone}, nil
 	}
 	outcome := s.c.Steward.Changed(w, from) // at once, before the watch of the file sees it
@@ -99,15 +108,21 @@ func (s *Service) write(ctx context.Context, peer *wire.Peer, from Origin, raw s
 	return w, outcome, nil
 }
 
+// warnings tells what is no fault of the text that was written; nil when there is
+// nothing to tell.
+func warnings(w settings.Written) []protocol.ConfigIssue {
+	if len(w.After.Warnings) == 0 {
+		return nil
+	}
+	return issues(w.After.Warnings)
+}
+
 // changedKeys names the keys that differ, and no value.
 func changedKeys(w settings.Written) []string {
 	if w.Before.Settings == nil || w.After.Settings == nil {
 		return []string{"the whole file, which had faults"}
 	}
-	var keys []string
-	for _, c := range settings.Diff(w.Before.Settings, w.After.Settings) {
-		keys = append(keys, c.Key)
-	}
+	keys := settings.ChangedKeys(w.Before, w.After)
 	if keys == nil {
 		return []string{"no key, only the text"}
 	}
@@ -126,6 +141,7 @@ func (s *Service) origin(peer *wire.Peer, method string) Origin {
 func refusal(err error) error {
 	var syntax *settings.SyntaxError
 	var invalid *settings.InvalidError
+	var system syscall.Errno
 	switch {
 	case errors.Is(err, settings.ErrHashRequired):
 		return refused(protocol.DetailConfigHashRequired, nil, "config base hash required; re-run config.get and retry")
@@ -139,8 +155,18 @@ func refusal(err error) error {
 		return refused(protocol.DetailConfigSyntax, nil, "SyntaxError: "+syntax.Error())
 	case errors.As(err, &invalid):
 		return refused(protocol.DetailConfigInvalid, issues(invalid.Issues), "invalid config")
+	case errors.Is(err, settings.ErrBusy):
+		return notSaved(settings.ErrBusy.Error())
+	case errors.As(err, &system):
+		return notSaved(fmt.Sprintf("config not saved: %v; see to the folder of the file, then try again", system))
 	}
 	return err
+}
+
+// notSaved tells what the file system says, which a person has to see to.
+func notSaved(message string) *wire.Error {
+	d := protocol.ErrorDetails{Code: wire.Some(protocol.DetailConfigNotSaved), RecommendedNextStep: wire.Some(protocol.DetailNextStep(protocol.DetailConfigNotSaved))}
+	return &wire.Error{Code: protocol.ErrorUnavailable, Message: message, Details: d.AppendJSON(nil), Retryable: new(true)}
 }
 
 func refused(code string, list []protocol.ConfigIssue, message string) *wire.Error {

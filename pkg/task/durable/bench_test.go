@@ -21,7 +21,7 @@ func bench(t testing.TB, dir string) (*Engine, func()) {
 	log := slog.New(slog.DiscardHandler)
 	db, err := store.Open(store.Options{Dir: dir, Log: log})
 	require.NoError(t, err)
-	e, err := New(Config{DB: db, Log: log, OpenMax: 1 << 30, RunningMax: 1 << 20})
+	e, err := New(Config{DB: db, Log: log, Limits: Limits{OpenMax: 1 << 30, RunningMax: 1 << 20}})
 	require.NoError(t, err)
 	return e, func() {
 		require.NoError(t, e.Close())

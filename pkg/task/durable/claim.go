@@ -17,7 +17,7 @@ func (e *Engine) Claim(ctx context.Context, o task.ClaimOpts) (task.Lease, error
 		o.Namespaces = []task.Namespace{task.NamespaceTask}
 	}
 	if o.TTL <= 0 {
-		o.TTL = e.ttl
+		o.TTL = e.Limits().LeaseTTL
 	}
 	var timeout <-chan time.Time
 	if o.Wait > 0 {

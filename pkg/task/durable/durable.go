@@ -23,24 +23,11 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/task"
-)
-
-// The limits that a zero Config field stands for.
-const (
-	runningMaxDefault   = 256
-	openMaxDefault      = 20_000
-	leaseTTLDefault     = 30 * time.Second
-	backoffDefault      = time.Second
-	backoffMax          = 5 * time.Minute
-	retentionDefault    = 7 * 24 * time.Hour
-	keyRetentionDefault = 24 * time.Hour
-	countMaxDefault     = 20_000
-	bytesMaxDefault     = 128 << 20
-	lagMaxDefault       = 10_000
 )
 
 // DB is what the engine needs of the database. *store.DB is one.
@@ -53,41 +40,19 @@ type DB interface {
 type Config struct {
 	DB  DB
 	Log *slog.Logger
-	// RunningMax limits the tasks that are leased at a time, AgentMax those of one
-	// agent (0 is no limit of its own), OpenMax those that have not ended.
-	RunningMax, AgentMax, OpenMax int
-	// LeaseTTL is how long a lease holds without a heartbeat.
-	LeaseTTL time.Duration
-	// Backoff is the delay before the first retry; it doubles up to five minutes.
-	Backoff time.Duration
-	// Retention is how long a tree of ended tasks is kept; CountMax and BytesMax
-	// limit what is kept of ended tasks, the oldest going first.
-	Retention          time.Duration
-	CountMax, BytesMax int
-	// KeyRetention is how long an ended task answers its idempotency key.
-	KeyRetention time.Duration
-	// LagMax is how many events a live watcher may be behind before it is cut off.
-	LagMax int
+	// Limits can be changed later, by SetLimits.
+	Limits Limits
 }
 
 // Engine is a task.Engine.
 type Engine struct {
-	db           DB
-	log          *slog.Logger
-	host         string
-	runningMax   int
-	agentMax     int
-	openMax      int
-	ttl          time.Duration
-	backoff      time.Duration
-	retention    time.Duration
-	keyRetention time.Duration
-	countMax     int64
-	bytesMax     int64
-	lagMax       uint64
-	startedAt    time.Time
-	closing      chan struct{}
-	kick         chan struct{} // tells Run that an earlier timer was set
+	db        DB
+	log       *slog.Logger
+	host      string
+	limits    atomic.Pointer[Limits] // never nil
+	startedAt time.Time
+	closing   chan struct{}
+	kick      chan struct{} // tells Run that an earlier timer was set
 
 	mu        sync.Mutex // guards the fields below
 	closed    bool
@@ -125,28 +90,18 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		db: cfg.DB, log: cfg.Log, host: host,
-		runningMax: orDefault(cfg.RunningMax, runningMaxDefault), agentMax: cfg.AgentMax, openMax: orDefault(cfg.OpenMax, openMaxDefault),
-		ttl: orDefault(cfg.LeaseTTL, leaseTTLDefault), backoff: orDefault(cfg.Backoff, backoffDefault),
-		retention: orDefault(cfg.Retention, retentionDefault), keyRetention: orDefault(cfg.KeyRetention, keyRetentionDefault),
-		countMax: int64(orDefault(cfg.CountMax, countMaxDefault)), bytesMax: int64(orDefault(cfg.BytesMax, bytesMaxDefault)),
-		lagMax: uint64(orDefault(cfg.LagMax, lagMaxDefault)), startedAt: time.Now(),
-		closing: make(chan struct{}), kick: make(chan struct{}, 1),
+		startedAt: time.Now(),
+		closing:   make(chan struct{}), kick: make(chan struct{}, 1),
 		pending: map[uint64]*change{}, news: make(chan struct{}),
 		open: map[string]*entry{}, lines: map[string]*line{}, waitedFor: map[string]map[string]*entry{},
 		ready: map[task.Namespace]*readyHeap{}, gate: make(chan struct{}), gates: map[string]chan struct{}{}, byAgent: map[string]int{},
 	}
+	limits := cfg.Limits.withDefaults()
+	e.limits.Store(&limits)
 	if err := e.load(); err != nil {
 		return nil, fmt.Errorf("read the open tasks: %w", err)
 	}
 	return e, nil
-}
-
-// orDefault returns v, or def when v is not positive.
-func orDefault[T int | time.Duration](v, def T) T {
-	if v <= 0 {
-		return def
-	}
-	return v
 }
 
 // load brings the open tasks into memory, in the order of their submission. A record
@@ -230,7 +185,8 @@ func (e *Engine) Stats(ctx context.Context) (task.Stats, error) {
 	if err := ctx.Err(); err != nil {
 		return task.Stats{}, err
 	}
-	s := task.Stats{ByStatus: map[task.Status]int{}, RunningMax: e.runningMax, OpenMax: e.openMax, StartedAt: e.startedAt}
+	limits := e.Limits()
+	s := task.Stats{ByStatus: map[task.Status]int{}, RunningMax: limits.RunningMax, OpenMax: limits.OpenMax, StartedAt: e.startedAt}
 	err := e.db.View(func(tx *store.Tx) error {
 		t, _, err := totals.Get(tx, totalsKey)
 		for status, n := range t.Ended {

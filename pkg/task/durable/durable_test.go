@@ -17,8 +17,8 @@ func openEngine(t testing.TB, dir string, o tasktest.Options) (task.Engine, func
 	log := slog.New(slog.DiscardHandler)
 	db, err := store.Open(store.Options{Dir: dir, Log: log})
 	require.NoError(t, err)
-	e, err := New(Config{DB: db, Log: log, RunningMax: o.RunningMax, AgentMax: o.AgentMax, OpenMax: o.OpenMax,
-		LeaseTTL: o.LeaseTTL, Backoff: o.Backoff, Retention: o.Retention, KeyRetention: o.KeyRetention, CountMax: o.Count, LagMax: o.LagMax})
+	e, err := New(Config{DB: db, Log: log, Limits: Limits{RunningMax: o.RunningMax, AgentMax: o.AgentMax, OpenMax: o.OpenMax,
+		LeaseTTL: o.LeaseTTL, Backoff: o.Backoff, Retention: o.Retention, KeyRetention: o.KeyRetention, CountMax: o.Count, LagMax: o.LagMax}})
 	require.NoError(t, err)
 	return e, func() { require.NoError(t, db.Close()) }
 }

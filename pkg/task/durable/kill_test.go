@@ -72,7 +72,7 @@ func runChild(dir string) error {
 		return err
 	}
 	defer db.Close()
-	e, err := New(Config{DB: db, Log: log, LeaseTTL: 20 * time.Millisecond, Retention: time.Hour})
+	e, err := New(Config{DB: db, Log: log, Limits: Limits{LeaseTTL: 20 * time.Millisecond, Retention: time.Hour}})
 	if err != nil {
 		return err
 	}

@@ -263,7 +263,7 @@ func (l *lease) Fail(ctx context.Context, f task.Failure, delay time.Duration, o
 			return all(c.tx, also)
 		}
 		if delay <= 0 {
-			delay = min(l.e.backoff<<min(rec.Attempt-1, 16), backoffMax)
+			delay = min(l.e.Limits().Backoff<<min(rec.Attempt-1, 16), backoffMax)
 		}
 		rec.Leased, rec.Error, rec.NotBefore, rec.RetryDelayMs = false, &f, c.now.Add(delay), delay.Milliseconds()
 		data, _ := json.Marshal(map[string]any{"code": f.Code, "delayMs": delay.Milliseconds()})

@@ -23,8 +23,9 @@ func (e *Engine) Purge(ctx context.Context, before time.Time) (n int, err error)
 
 // forget removes what is too old or too much.
 func (e *Engine) forget(ctx context.Context) {
+	l := e.Limits()
 	_, err := e.purge(ctx, func(row *endedRow, t *total) bool {
-		return time.Since(row.At) >= e.retention || t.Count > 1 && (t.Count > e.countMax || t.Cost > e.bytesMax)
+		return time.Since(row.At) >= l.Retention || t.Count > 1 && (t.Count > int64(l.CountMax) || t.Cost > int64(l.BytesMax))
 	})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, task.ErrUnavailable) {
 		e.log.Warn("ended tasks not forgotten", "err", err)

@@ -213,7 +213,8 @@ func (e *Engine) claimableLocked(en *entry) bool {
 
 // roomLocked reports whether the limits allow one more lease.
 func (e *Engine) roomLocked(en *entry) bool {
-	if e.running >= e.runningMax || e.agentMax > 0 && en.agent != "" && e.byAgent[en.agent] >= e.agentMax {
+	l := e.limits.Load()
+	if e.running >= l.RunningMax || l.AgentMax > 0 && en.agent != "" && e.byAgent[en.agent] >= l.AgentMax {
 		e.starved = true
 		return false
 	}
@@ -253,14 +254,7 @@ func (e *Engine) releaseLocked(en *entry) {
 	if e.byAgent[en.agent]--; e.byAgent[en.agent] <= 0 {
 		delete(e.byAgent, en.agent)
 	}
-	if e.starved {
-		e.starved = false
-		for id := range e.gates {
-			e.wakeLocked(id)
-		}
-		close(e.gate)
-		e.gate = make(chan struct{})
-	}
+	e.wakeStarvedLocked()
 }
 
 // takeLocked reserves a slot for a claim.
@@ -328,7 +322,7 @@ func (e *Engine) peekLocked(ns task.Namespace, caps []string) *entry {
 			en.inHeap = false
 		case e.roomLocked(en) && suffices(caps, en.caps):
 			return en
-		case e.running >= e.runningMax:
+		case e.running >= e.limits.Load().RunningMax:
 			return nil
 		default:
 			heap.Pop(h)

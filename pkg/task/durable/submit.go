@@ -30,7 +30,8 @@ func (e *Engine) Submit(ctx context.Context, q task.Request, also ...task.Also) 
 		return t, false, fmt.Errorf("%w: the id %q is not a UUID in its usual form", task.ErrInvalid, q.ID)
 	}
 	e.mu.Lock()
-	closed, full := e.closed, len(e.open) >= e.openMax
+	openMax := e.Limits().OpenMax
+	closed, full := e.closed, len(e.open) >= openMax
 	e.mu.Unlock()
 	switch {
 	case closed:
@@ -41,7 +42,7 @@ func (e *Engine) Submit(ctx context.Context, q task.Request, also ...task.Also) 
 		if err == nil && bytes.Equal(known.ParamsHash, q.ParamsHash) {
 			return known, true, nil
 		}
-		return t, false, fmt.Errorf("%w: the limit is %d", task.ErrFull, e.openMax)
+		return t, false, fmt.Errorf("%w: the limit is %d", task.ErrFull, openMax)
 	}
 	err = e.update(ctx, func(c *change) error {
 		replayed = false
@@ -105,7 +106,7 @@ func (c *change) known(q *task.Request) (*record, error) {
 
 // keyExpired reports whether a task has ended so long ago that its key is free.
 func (e *Engine) keyExpired(rec *record, now time.Time) bool {
-	return rec.Status.Terminal() && now.Sub(rec.CompletedAt) >= e.keyRetention
+	return rec.Status.Terminal() && now.Sub(rec.CompletedAt) >= e.Limits().KeyRetention
 }
 
 // create writes a new task. A dependency that has failed already decides at once.

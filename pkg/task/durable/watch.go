@@ -83,7 +83,7 @@ func (s *stream) Next(ctx context.Context) (task.Event, error) {
 		head, news := s.e.next-1, s.e.news
 		s.e.mu.Unlock()
 		if s.at < head {
-			if s.live && head-s.at > s.e.lagMax {
+			if s.live && head-s.at > uint64(s.e.Limits().LagMax) {
 				s.err = fmt.Errorf("%d events behind: %w", head-s.at, task.ErrSlow)
 				continue
 			}

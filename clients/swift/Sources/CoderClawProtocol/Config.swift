@@ -40,7 +40,7 @@ public struct ConfigIssue: Codable, Sendable, Hashable {
 }
 
 /// The configuration file as it is now. Secrets are replaced by a placeholder, and so is whatever
-/// stands under a key that the gateway does not know.
+/// stands under a key that nobody knows.
 public struct ConfigFileSnapshot: Codable, Sendable, Hashable {
     /// Where the file is on the gateway's host.
     public var path: String
@@ -72,8 +72,8 @@ public struct ConfigFileSnapshot: Codable, Sendable, Hashable {
     /// Every fault of the file.
     public var issues: [ConfigIssue]
 
-    /// What is no fault but should be known: changes that wait for a restart, or settings that are in force
-    /// although the file says otherwise.
+    /// What is no fault but should be known: keys that are kept without effect, changes that wait for a
+    /// restart, or settings that are in force although the file says otherwise.
     public var warnings: [ConfigIssue]
 
     /// Always empty: no older form of the file is read.
@@ -178,11 +178,16 @@ public struct ConfigSetResult: Codable, Sendable, Hashable {
     /// What the file and the defaults say now, without secrets.
     public var config: JSONValue
 
+    /// Keys of the file that are kept without effect, and whatever else should be known; absent when there
+    /// is nothing to tell.
+    public var warnings: [ConfigIssue]?
+
     /// Creates a value from its members.
-    public init(ok: Bool, path: String, config: JSONValue) {
+    public init(ok: Bool, path: String, config: JSONValue, warnings: [ConfigIssue]? = nil) {
         self.ok = ok
         self.path = path
         self.config = config
+        self.warnings = warnings
     }
 }
 
@@ -202,7 +207,8 @@ public struct ConfigPatchParams: Codable, Sendable, Hashable {
     /// What the change is for, for the record.
     public var note: String?
 
-    /// How long a restart waits, in milliseconds; more than 60000 counts as that. Default 2000.
+    /// How long a restart waits, in milliseconds; more than 60000 counts as that. Default 2000. A value
+    /// above 0 asks for a restart even if the change needs none.
     public var restartDelayMs: Int64?
 
     /// Creates a value from its members.
@@ -236,7 +242,8 @@ public struct ConfigApplyParams: Codable, Sendable, Hashable {
     /// What the change is for, for the record.
     public var note: String?
 
-    /// How long a restart waits, in milliseconds; more than 60000 counts as that. Default 2000.
+    /// How long a restart waits, in milliseconds; more than 60000 counts as that. Default 2000. A value
+    /// above 0 asks for a restart even if the change needs none.
     public var restartDelayMs: Int64?
 
     /// Creates a value from its members.
@@ -320,8 +327,8 @@ public struct ConfigRestartStats: Codable, Sendable, Hashable {
     }
 }
 
-/// The note that the original leaves for its next start. Here the record of changes has it: coderclaw
-/// config history.
+/// The note that the original leaves for its next start. Here it is a line of the record of changes:
+/// coderclaw config history.
 public struct ConfigRestartPayload: Codable, Sendable, Hashable {
     /// config-patch or config-apply.
     public var kind: String
@@ -396,9 +403,9 @@ public struct ConfigRestartPayload: Codable, Sendable, Hashable {
     }
 }
 
-/// Where the original leaves a note for its next start.
+/// Where the note of a restart is: the record of changes.
 public struct ConfigRestartSentinel: Codable, Sendable, Hashable {
-    /// Always null: there is no such file.
+    /// The file that keeps the note, where the gateway restarts; null where it does not.
     public var path: String?
 
     /// What the note would say.
@@ -439,6 +446,10 @@ public struct ConfigWriteResult: Codable, Sendable, Hashable {
     /// What the file and the defaults say now, without secrets.
     public var config: JSONValue
 
+    /// Keys of the file that are kept without effect, and whatever else should be known; absent when there
+    /// is nothing to tell.
+    public var warnings: [ConfigIssue]?
+
     /// What the gateway does about it.
     public var restart: ConfigRestart
 
@@ -450,12 +461,14 @@ public struct ConfigWriteResult: Codable, Sendable, Hashable {
         ok: Bool,
         path: String,
         config: JSONValue,
+        warnings: [ConfigIssue]? = nil,
         restart: ConfigRestart,
         sentinel: ConfigRestartSentinel
     ) {
         self.ok = ok
         self.path = path
         self.config = config
+        self.warnings = warnings
         self.restart = restart
         self.sentinel = sentinel
     }

@@ -72,6 +72,10 @@ public enum GatewayErrorDetail {
     /// The gateway cannot run with the text; details.issues tells every fault. Nothing was written.
     public static let configInvalid = "CONFIG_INVALID"
 
+    /// The configuration file cannot be read or written; the message tells what the system says. Nothing
+    /// was changed.
+    public static let configNotSaved = "CONFIG_NOT_SAVED"
+
     /// The text is not JSON5; the message tells where it stops being so.
     public static let configSyntax = "CONFIG_SYNTAX"
 
@@ -420,6 +424,14 @@ extension GatewayErrorInfo {
             fix: "Mend what details.issues names. `coderclaw config check FILE` tells the same with lines, docs/configuration.md what each key takes.",
             isRetryable: false,
             error: "INVALID_REQUEST", nextStep: "fix_request", closeCode: nil
+        ),
+        GatewayErrorInfo(
+            name: "CONFIG_NOT_SAVED",
+            meaning: "The configuration file cannot be read or written; the message tells what the system says. Nothing was changed.",
+            cause: "The disk is full, the folder or the file belongs to somebody else, the file system is read-only, or another process is writing.",
+            fix: "Make room, or give the gateway's user the folder that this names: `coderclaw config path`. Then try again.",
+            isRetryable: true,
+            error: "UNAVAILABLE", nextStep: "wait_then_retry", closeCode: nil
         ),
         GatewayErrorInfo(
             name: "CONFIG_SYNTAX",

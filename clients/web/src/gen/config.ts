@@ -29,7 +29,7 @@ export const ConfigIssue: Codec<ConfigIssue> = object<ConfigIssue>({
 
 /**
  * The configuration file as it is now. Secrets are replaced by a placeholder, and so is whatever stands
- * under a key that the gateway does not know.
+ * under a key that nobody knows.
  */
 export interface ConfigFileSnapshot {
   /** Where the file is on the gateway's host. (≥ 1 characters) */
@@ -60,8 +60,8 @@ export interface ConfigFileSnapshot {
   /** Every fault of the file. */
   readonly issues: readonly ConfigIssue[];
   /**
-   * What is no fault but should be known: changes that wait for a restart, or settings that are in force
-   * although the file says otherwise.
+   * What is no fault but should be known: keys that are kept without effect, changes that wait for a
+   * restart, or settings that are in force although the file says otherwise.
    */
   readonly warnings: readonly ConfigIssue[];
   /** Always empty: no older form of the file is read. */
@@ -109,12 +109,18 @@ export interface ConfigSetResult {
   readonly path: string;
   /** What the file and the defaults say now, without secrets. */
   readonly config: JSONValue;
+  /**
+   * Keys of the file that are kept without effect, and whatever else should be known; absent when there is
+   * nothing to tell.
+   */
+  readonly warnings?: readonly ConfigIssue[];
 }
 
 export const ConfigSetResult: Codec<ConfigSetResult> = object<ConfigSetResult>({
   ok: boolean,
   path: string,
   config: json,
+  warnings: optional(array(ref(() => ConfigIssue))),
 });
 
 /** A change of the file. */
@@ -134,7 +140,10 @@ export interface ConfigPatchParams {
   readonly sessionKey?: string;
   /** What the change is for, for the record. */
   readonly note?: string;
-  /** How long a restart waits, in milliseconds; more than 60000 counts as that. Default 2000. (≥ 0) */
+  /**
+   * How long a restart waits, in milliseconds; more than 60000 counts as that. Default 2000. A value above
+   * 0 asks for a restart even if the change needs none. (≥ 0)
+   */
   readonly restartDelayMs?: Int64;
 }
 
@@ -162,7 +171,10 @@ export interface ConfigApplyParams {
   readonly sessionKey?: string;
   /** What the change is for, for the record. */
   readonly note?: string;
-  /** How long a restart waits, in milliseconds; more than 60000 counts as that. Default 2000. (≥ 0) */
+  /**
+   * How long a restart waits, in milliseconds; more than 60000 counts as that. Default 2000. A value above
+   * 0 asks for a restart even if the change needs none. (≥ 0)
+   */
   readonly restartDelayMs?: Int64;
 }
 
@@ -225,8 +237,8 @@ export const ConfigRestartStats: Codec<ConfigRestartStats> = object<ConfigRestar
 });
 
 /**
- * The note that the original leaves for its next start. Here the record of changes has it: coderclaw
- * config history.
+ * The note that the original leaves for its next start. Here it is a line of the record of changes:
+ * coderclaw config history.
  */
 export interface ConfigRestartPayload {
   /** config-patch or config-apply. (≥ 1 characters) */
@@ -255,9 +267,9 @@ export const ConfigRestartPayload: Codec<ConfigRestartPayload> = object<ConfigRe
   stats: optional(ref(() => ConfigRestartStats)),
 });
 
-/** Where the original leaves a note for its next start. */
+/** Where the note of a restart is: the record of changes. */
 export interface ConfigRestartSentinel {
-  /** Always null: there is no such file. */
+  /** The file that keeps the note, where the gateway restarts; null where it does not. */
   readonly path: string | null;
   /** What the note would say. */
   readonly payload: ConfigRestartPayload;
@@ -276,6 +288,11 @@ export interface ConfigWriteResult {
   readonly path: string;
   /** What the file and the defaults say now, without secrets. */
   readonly config: JSONValue;
+  /**
+   * Keys of the file that are kept without effect, and whatever else should be known; absent when there is
+   * nothing to tell.
+   */
+  readonly warnings?: readonly ConfigIssue[];
   /** What the gateway does about it. */
   readonly restart: ConfigRestart;
   /** Kept for clients of the original. */
@@ -286,6 +303,7 @@ export const ConfigWriteResult: Codec<ConfigWriteResult> = object<ConfigWriteRes
   ok: boolean,
   path: string,
   config: json,
+  warnings: optional(array(ref(() => ConfigIssue))),
   restart: ref(() => ConfigRestart),
   sentinel: ref(() => ConfigRestartSentinel),
 });

@@ -201,6 +201,14 @@ export const detailCodes = {
     error: "INVALID_REQUEST",
     nextStep: "fix_request",
   },
+  CONFIG_NOT_SAVED: {
+    meaning: "The configuration file cannot be read or written; the message tells what the system says. Nothing was changed.",
+    cause: "The disk is full, the folder or the file belongs to somebody else, the file system is read-only, or another process is writing.",
+    fix: "Make room, or give the gateway's user the folder that this names: `coderclaw config path`. Then try again.",
+    retryable: true,
+    error: "UNAVAILABLE",
+    nextStep: "wait_then_retry",
+  },
   CONFIG_SYNTAX: {
     meaning: "The text is not JSON5; the message tells where it stops being so.",
     cause: "A bracket, a comma or a quote that is missing or too many.",
