@@ -246,7 +246,7 @@ func (d *doctor) fileHoldsSecret() bool {
 	if err != nil {
 		return false
 	}
-	return conf.Gateway.Auth.Token.IsSet() || conf.Gateway.Auth.Password.IsSet() || conf.Gateway.ProxySecret.Secret.IsSet() || conf.Agent.OpenAI.APIKey.IsSet()
+	return conf.Gateway.Auth.Token.IsSet() || conf.Gateway.Auth.Password.IsSet() || conf.Gateway.ProxySecret.Secret.IsSet() || conf.Models.HasKey()
 }
 
 func (d *doctor) checkSecret(context.Context) []finding {

@@ -305,6 +305,10 @@ func (c *steward) Changed(w settings.Written, from config.Origin) config.Outcome
 		}
 		c.due = time.Now().Add(out.Delay)
 	}
+	if slices.ContainsFunc(hot, ofModels) {
+		// Before the answer, so that whoever asked for the change meets it.
+		c.d.takeUpModels(after.Settings)
+	}
 	due, keys := c.due, keysOf(changes, "")
 	out.Apply = func() {
 		c.jobs <- func(ctx context.Context) { c.apply(ctx, after, hot, waiting, due, from, w.Before.Hash, keys) }

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 
 	"github.com/coderclaw/gateway/pkg/service/tasks"
@@ -9,14 +8,13 @@ import (
 	"github.com/coderclaw/gateway/pkg/transport/local"
 )
 
-// newTasks makes the tasks service over the engine of this process. model is what
-// agents without a model of their own answer with.
-func (d *Daemon) newTasks(model string) (*tasks.Service, error) {
+// newTasks makes the tasks service over the engine of this process.
+func (d *Daemon) newTasks() (*tasks.Service, error) {
 	way, err := local.New(local.Config{
 		Tasks: d.tasks, Version: d.cfg.Version,
 		Agents: func(context.Context) (list []transport.AgentInfo, _ error) {
 			for _, a := range d.agents.List() {
-				list = append(list, transport.AgentInfo{ID: a.ID, Name: a.Name, Model: cmp.Or(a.Model, model)})
+				list = append(list, transport.AgentInfo{ID: a.ID, Name: a.Name, Model: modelName(d.modelOf(a.ID))})
 			}
 			return list, nil
 		},
@@ -25,7 +23,7 @@ func (d *Daemon) newTasks(model string) (*tasks.Service, error) {
 		return nil, err
 	}
 	service, err := tasks.New(tasks.Config{
-		Transport: way, Engine: d.tasks, Sessions: d.sessions, Agents: d.agents, Emitter: d.gateway, Log: d.log, DefaultAgentID: defaultAgentID,
+		Transport: way, Engine: d.tasks, Sessions: d.sessions, Agents: d.agents, Emitter: d.gateway, Log: d.log, DefaultAgentID: defaultAgentID, CheckModel: d.checkModel,
 	})
 	if err != nil {
 		return nil, err

@@ -68,11 +68,7 @@ func walkKeys(v reflect.Value, path string, class Class, out *[]Key) {
 		}
 		k.readTag(f.Tag.Get("jsonschema"))
 		k.Type = typeName(f.Type)
-		inner, suffix := f.Type, ""
-		for inner != secretType && (inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map || inner.Kind() == reflect.Pointer) {
-			suffix += map[reflect.Kind]string{reflect.Slice: "[]", reflect.Map: ".*"}[inner.Kind()]
-			inner = inner.Elem()
-		}
+		inner, suffix := innermost(f.Type)
 		k.Group = isGroup(inner)
 		if value := v.Field(i); !k.Group && !k.Secret && !value.IsZero() {
 			k.Default = string(encodeValue(value, k.Path, nil).AppendJSON(nil))
@@ -108,6 +104,16 @@ func (k *Key) readTag(tag string) {
 }
 
 var secretType = reflect.TypeFor[Secret]()
+
+// innermost returns what a list or a record holds in the end, and how the path of
+// such a value is written.
+func innermost(t reflect.Type) (inner reflect.Type, suffix string) {
+	for t != secretType && (t.Kind() == reflect.Slice || t.Kind() == reflect.Map || t.Kind() == reflect.Pointer) {
+		suffix += map[reflect.Kind]string{reflect.Slice: "[]", reflect.Map: ".*"}[t.Kind()]
+		t = t.Elem()
+	}
+	return t, suffix
+}
 
 // isGroup reports whether values of a type hold keys.
 func isGroup(t reflect.Type) bool { return t.Kind() == reflect.Struct && t != secretType }

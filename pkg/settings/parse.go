@@ -84,6 +84,11 @@ func (w *walker) fill(path string, n *json5.Node, dst reflect.Value) {
 }
 
 func (w *walker) fillStruct(path string, n *json5.Node, dst reflect.Value) {
+	if dst.Type() == choiceType && n.Kind == json5.String {
+		w.given[path] = true
+		dst.Set(reflect.ValueOf(ModelChoice{Primary: n.Text}))
+		return
+	}
 	if n.Kind != json5.Object {
 		if path == "" {
 			w.bad("the file", n, "must be an object, not %s", kind(n))
@@ -109,6 +114,9 @@ func (w *walker) fillStruct(path string, n *json5.Node, dst reflect.Value) {
 			continue
 		}
 		full := join(path, m.Key)
+		if w.moved(full, m.Value) {
+			continue
+		}
 		hint := ""
 		if near := nearest(full, w.known); near != "" {
 			hint = " (did you mean " + near + "?)"
@@ -207,8 +215,8 @@ func knownKeys(t reflect.Type, path string) []string {
 		f := t.Field(i)
 		full := join(path, f.Tag.Get("json"))
 		keys = append(keys, full)
-		if isGroup(f.Type) {
-			keys = append(keys, knownKeys(f.Type, full)...)
+		if inner, suffix := innermost(f.Type); isGroup(inner) {
+			keys = append(keys, knownKeys(inner, full+suffix)...)
 		}
 	}
 	return keys

@@ -85,7 +85,7 @@ func hidden(n *json5.Node, t reflect.Type) bool {
 	if n.Kind == json5.Null || n.Kind == json5.Bool || n.Kind == json5.String && isReference(n.Text) {
 		return false
 	}
-	return t == nil || t == secretType || isGroup(t)
+	return t == nil || t == secretType || isGroup(t) && !(t == choiceType && n.Kind == json5.String)
 }
 
 // typeBelow returns the type of a member, nil when there is none of that name.

@@ -111,7 +111,7 @@ func TestRunOverLoopback(t *testing.T) {
 	require.Equal(t, agenttest.Words(8), pieces)
 	require.Equal(t, agent.Result{
 		Text: "word0 word1 word2 word3 word4 word5 word6 word7", StopReason: "stop",
-		Provider: "openai", Model: "mock-1", Usage: agent.Usage{Input: 10, Output: 8, Total: 18},
+		API: "openai-completions", Provider: "openai", Model: "mock-1", Usage: agent.Usage{Input: 10, Output: 8, Total: 18},
 	}, result)
 }
 

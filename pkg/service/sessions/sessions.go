@@ -67,8 +67,12 @@ type Config struct {
 	Log      *slog.Logger
 	// Show is a message as clients see it in chat.history.
 	Show func(session.Message) protocol.ChatMessage
-	// Model returns the model of sessions that have chosen none. It must not block.
-	Model func() Model
+	// Model returns the model of an agent's sessions that have chosen none; the agent ""
+	// stands for those without one of their own. It must not block.
+	Model func(agentID string) Model
+	// Resolve tells provider and id of a model's name; false is a provider that is not
+	// known. nil knows none.
+	Resolve func(name string) (provider, id string, ok bool)
 	// StorePath is where sessions are kept, for people to read.
 	StorePath string
 }
@@ -81,7 +85,8 @@ type Service struct {
 	emitter     wire.Emitter
 	log         *slog.Logger
 	show        func(session.Message) protocol.ChatMessage
-	model       func() Model
+	model       func(agentID string) Model
+	resolve     func(name string) (provider, id string, ok bool)
 	path        string
 	subscribers *subscribers
 }
@@ -96,8 +101,11 @@ func New(c Config) (*Service, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Resolve == nil {
+		c.Resolve = func(string) (string, string, bool) { return "", "", false }
+	}
 	return &Service{
-		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, model: c.Model,
+		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, model: c.Model, resolve: c.Resolve,
 		path: c.StorePath, subscribers: newSubscribers(),
 	}, nil
 }
@@ -133,21 +141,39 @@ func detailed(e *wire.Error, code string) *wire.Error {
 	}.AppendJSON(nil))
 }
 
-// resolved is the model a session's next run reports: what answered last, else
-// what was chosen, else the default. That order is the original's.
+// resolved is the model of a session's next run: what was chosen for it, else def, its
+// agent's.
 func resolved(e *session.Entry, def Model) (provider, id string) {
 	switch {
-	case e.Model != "" && e.ModelProvider != "":
-		return e.ModelProvider, e.Model
-	case e.Model != "":
-		return splitModel(e.Model, def.Provider)
-	case e.ModelOverride != "":
-		if e.ProviderOverride != "" {
-			return e.ProviderOverride, e.ModelOverride
-		}
+	case e.ModelOverride == "":
+		return def.Provider, def.ID
+	case e.ProviderOverride == "":
 		return def.Provider, e.ModelOverride
 	}
-	return def.Provider, def.ID
+	return e.ProviderOverride, e.ModelOverride
+}
+
+// agentOf is the agent of a stored key.
+func agentOf(key string) string {
+	id, _, _ := strings.Cut(strings.TrimPrefix(key, "agent:"), ":")
+	if !strings.HasPrefix(key, "agent:") {
+		return ""
+	}
+	return id
+}
+
+// agentModels looks the models of agents up once each.
+func (s *Service) agentModels() func(key string) Model {
+	known := map[string]Model{}
+	return func(key string) Model {
+		id := agentOf(key)
+		m, ok := known[id]
+		if !ok {
+			m = s.model(id)
+			known[id] = m
+		}
+		return m
+	}
 }
 
 // splitModel takes "provider/model" apart; a model alone is the default provider's.

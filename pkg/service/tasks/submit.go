@@ -75,6 +75,11 @@ func (s *Service) request(ctx context.Context, params protocol.TasksSubmitParams
 	if strings.TrimSpace(q.Input) == "" {
 		return q, detailed(protocol.DetailInvalidParams, "input is blank; say what the agent is to do")
 	}
+	if q.Model != "" && s.CheckModel != nil {
+		if err := s.CheckModel(q.Model); err != nil {
+			return q, detailed(protocol.DetailInvalidParams, "%s", err)
+		}
+	}
 	var err error
 	if parent, ok := params.ParentTaskID.Get(); ok {
 		t, err := s.resolve(ctx, parent)

@@ -54,6 +54,8 @@ type Config struct {
 	Log     *slog.Logger
 	// DefaultAgentID does what names no agent and no session.
 	DefaultAgentID string
+	// CheckModel tells, for people, why a model cannot be asked; nil takes any.
+	CheckModel func(name string) error
 }
 
 // Service implements protocol.TasksService. It is safe for concurrent use.

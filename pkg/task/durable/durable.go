@@ -75,7 +75,6 @@ type Engine struct {
 	db           DB
 	log          *slog.Logger
 	host         string
-	runningMax   int
 	agentMax     int
 	openMax      int
 	ttl          time.Duration
@@ -89,23 +88,24 @@ type Engine struct {
 	closing      chan struct{}
 	kick         chan struct{} // tells Run that an earlier timer was set
 
-	mu        sync.Mutex // guards the fields below
-	closed    bool
-	next      uint64             // the cursor that is applied next
-	pending   map[uint64]*change // committed, by first cursor, waiting for earlier ones
-	news      chan struct{}      // closed, and made anew, when events are applied
-	open      map[string]*entry
-	lines     map[string]*line             // by session
-	waitedFor map[string]map[string]*entry // by the id that ends the wait
-	ready     map[task.Namespace]*readyHeap
-	gate      chan struct{}            // closed, and made anew, when something may be claimed
-	gates     map[string]chan struct{} // the same for those who claim one task
-	starved   bool                     // somebody was kept waiting by a limit
-	running   int                      // leased or being claimed
-	byAgent   map[string]int
-	timers    timerHeap
-	submitted uint64
-	unhealthy bool
+	mu         sync.Mutex // guards the fields below
+	closed     bool
+	next       uint64             // the cursor that is applied next
+	pending    map[uint64]*change // committed, by first cursor, waiting for earlier ones
+	news       chan struct{}      // closed, and made anew, when events are applied
+	open       map[string]*entry
+	lines      map[string]*line             // by session
+	waitedFor  map[string]map[string]*entry // by the id that ends the wait
+	ready      map[task.Namespace]*readyHeap
+	gate       chan struct{}            // closed, and made anew, when something may be claimed
+	gates      map[string]chan struct{} // the same for those who claim one task
+	starved    bool                     // somebody was kept waiting by a limit
+	running    int                      // leased or being claimed
+	runningMax int
+	byAgent    map[string]int
+	timers     timerHeap
+	submitted  uint64
+	unhealthy  bool
 }
 
 var _ task.Engine = (*Engine)(nil)
@@ -225,12 +225,21 @@ func (e *Engine) Close() error {
 	return nil
 }
 
+// SetRunningMax changes how many tasks are leased at a time; 0 means the default. A
+// lower limit ends nothing: it holds for the next claims.
+func (e *Engine) SetRunningMax(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.runningMax = orDefault(n, runningMaxDefault)
+	e.wakeStarvedLocked()
+}
+
 // Stats implements task.Engine.
 func (e *Engine) Stats(ctx context.Context) (task.Stats, error) {
 	if err := ctx.Err(); err != nil {
 		return task.Stats{}, err
 	}
-	s := task.Stats{ByStatus: map[task.Status]int{}, RunningMax: e.runningMax, OpenMax: e.openMax, StartedAt: e.startedAt}
+	s := task.Stats{ByStatus: map[task.Status]int{}, OpenMax: e.openMax, StartedAt: e.startedAt}
 	err := e.db.View(func(tx *store.Tx) error {
 		t, _, err := totals.Get(tx, totalsKey)
 		for status, n := range t.Ended {
@@ -252,6 +261,7 @@ func (e *Engine) Stats(ctx context.Context) (task.Stats, error) {
 			s.OldestPending = en.createdAt
 		}
 	}
+	s.RunningMax = e.runningMax
 	s.Submitted, s.Healthy = e.submitted, !e.unhealthy && !e.closed
 	return s, nil
 }

@@ -249,6 +249,11 @@ func (e *Engine) releaseLocked(en *entry) {
 	if e.byAgent[en.agent]--; e.byAgent[en.agent] <= 0 {
 		delete(e.byAgent, en.agent)
 	}
+	e.wakeStarvedLocked()
+}
+
+// wakeStarvedLocked lets those look again whom a limit has kept waiting.
+func (e *Engine) wakeStarvedLocked() {
 	if e.starved {
 		e.starved = false
 		for id := range e.gates {
