@@ -113,7 +113,7 @@ func TestReplyMentionsImages(t *testing.T) {
 func TestReplyExplainsOnceAndWhenAsked(t *testing.T) {
 	b := New(Config{Dial: nobody, ConfigPath: "/state/coderclaw.json"})
 	const command = "    OPENAI_BASE_URL=https://api.openai.com/v1 OPENAI_API_KEY=YOUR_KEY OPENAI_MODEL=YOUR_MODEL coderclaw gateway\n"
-	const file = "or put this into /state/coderclaw.json and start it again:\n\n" +
+	const file = "or put this into /state/coderclaw.json, which needs no restart:\n\n" +
 		`    { models: { providers: { openai: { baseUrl: "https://api.openai.com/v1", apiKey: "YOUR_KEY" } } }, agents: { defaults: { model: "openai/YOUR_MODEL" } } }` + "\n"
 
 	first := say(t, b, "hello")

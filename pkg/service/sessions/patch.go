@@ -26,7 +26,7 @@ func (s *Service) SessionsPatch(ctx context.Context, _ *wire.Peer, p protocol.Se
 	if err != nil {
 		return protocol.SessionsPatchResult{}, refusal(err)
 	}
-	provider, model := resolved(&e, def)
+	provider, model := s.resolved(&e, def)
 	return protocol.SessionsPatchResult{
 		Ok:       true,
 		Path:     s.path,

@@ -71,7 +71,7 @@ type Config struct {
 	// stands for those without one of their own. It must not block.
 	Model func(agentID string) Model
 	// Resolve tells provider and id of a model's name; false is a provider that is not
-	// known. nil knows none.
+	// known. nil knows that of Model.
 	Resolve func(name string) (provider, id string, ok bool)
 	// StorePath is where sessions are kept, for people to read.
 	StorePath string
@@ -102,7 +102,11 @@ func New(c Config) (*Service, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Resolve == nil {
-		c.Resolve = func(string) (string, string, bool) { return "", "", false }
+		c.Resolve = func(name string) (string, string, bool) {
+			def := c.Model("").Provider
+			provider, id := splitModel(name, def)
+			return provider, id, provider == def
+		}
 	}
 	return &Service{
 		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, model: c.Model, resolve: c.Resolve,
@@ -141,16 +145,19 @@ func detailed(e *wire.Error, code string) *wire.Error {
 	}.AppendJSON(nil))
 }
 
-// resolved is the model of a session's next run: what was chosen for it, else def, its
-// agent's.
-func resolved(e *session.Entry, def Model) (provider, id string) {
-	switch {
-	case e.ModelOverride == "":
-		return def.Provider, def.ID
-	case e.ProviderOverride == "":
-		return def.Provider, e.ModelOverride
+// resolved is the model of a session's next run: what was chosen for it, if that is
+// of a provider that there is, else def, its agent's.
+func (s *Service) resolved(e *session.Entry, def Model) (provider, id string) {
+	name := e.ModelOverride
+	if name != "" && e.ProviderOverride != "" {
+		name = e.ProviderOverride + "/" + name
 	}
-	return e.ProviderOverride, e.ModelOverride
+	if name != "" {
+		if provider, id, ok := s.resolve(name); ok {
+			return provider, id
+		}
+	}
+	return def.Provider, def.ID
 }
 
 // agentOf is the agent of a stored key.
