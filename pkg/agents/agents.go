@@ -85,6 +85,8 @@ type Config struct {
 	Workspace, StateDir string
 	// Home is what ~ stands for; empty refuses it.
 	Home string
+	// CheckModel tells, for people, why a model cannot be asked; nil takes any.
+	CheckModel func(name string) error
 }
 
 // Registry is the list of agents.
@@ -240,9 +242,12 @@ func (r *Registry) Update(ctx context.Context, id string, c Change) (Agent, erro
 		}
 		if what == "name" {
 			rec.Name = clean
-		} else {
-			rec.Model = clean
+			continue
 		}
+		if err := r.checkModel(clean); err != nil {
+			return Agent{}, err
+		}
+		rec.Model = clean
 	}
 	if c.Fallbacks != nil {
 		if len(*c.Fallbacks) > FallbacksMax {
@@ -250,7 +255,10 @@ func (r *Registry) Update(ctx context.Context, id string, c Change) (Agent, erro
 		}
 		rec.Fallbacks = nil
 		for _, m := range *c.Fallbacks {
-			if m, err = plain("model", m); err != nil {
+			if m, err = plain("model", m); err == nil {
+				err = r.checkModel(m)
+			}
+			if err != nil {
 				return Agent{}, err
 			}
 			rec.Fallbacks = append(rec.Fallbacks, m)
@@ -312,6 +320,16 @@ func (r *Registry) Delete(ctx context.Context, id string, aside bool) (movedTo s
 	}
 	r.log.Info("agent deleted", "agentId", a.ID, "movedTo", movedTo)
 	return movedTo, nil
+}
+
+func (r *Registry) checkModel(name string) error {
+	if r.cfg.CheckModel == nil {
+		return nil
+	}
+	if err := r.cfg.CheckModel(name); err != nil {
+		return refuse("%s", err)
+	}
+	return nil
 }
 
 // find is Find for whoever changes the agent.

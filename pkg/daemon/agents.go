@@ -13,7 +13,7 @@ import (
 func (d *Daemon) openAgents() (err error) {
 	d.agents, err = agents.New(agents.Config{
 		DB: d.db, Log: d.log, DefaultID: defaultAgentID, DefaultName: defaultAgentName,
-		Workspace: d.workspace(), StateDir: d.cfg.StateDir, Home: d.cfg.Getenv("HOME"),
+		Workspace: d.workspace(), StateDir: d.cfg.StateDir, Home: d.cfg.Getenv("HOME"), CheckModel: d.checkModel,
 	})
 	return err
 }
