@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -103,6 +104,8 @@ type Daemon struct {
 	models    modelRoom
 	builtin   agent.Backend
 	catalogue *models.Service
+	// agentFaults are the folders of declared agents that cannot be used.
+	agentFaults atomic.Pointer[[]string]
 
 	closers []func() error
 }
@@ -235,6 +238,7 @@ func (d *Daemon) build() error {
 	if err := d.useModels(d.settings); err != nil {
 		return err
 	}
+	d.declareAgents(d.settings.Agents)
 	d.closers = append(d.closers, d.closeModels)
 	if d.tasks, err = durable.New(durable.Config{DB: d.db, Log: d.log, RunningMax: d.settings.Agents.Defaults.MaxConcurrent}); err != nil {
 		return err

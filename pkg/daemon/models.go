@@ -211,6 +211,7 @@ func (d *Daemon) takeUpModels(s *settings.Settings) {
 		d.log.Error("changed models are not in force", "err", err)
 		return
 	}
+	d.declareAgents(s.Agents)
 	d.tasks.SetRunningMax(s.Agents.Defaults.MaxConcurrent)
 	d.catalogue.Forget()
 }

@@ -218,3 +218,44 @@ func TestImagesForModelsWithoutEyes(t *testing.T) {
 		require.NotContains(t, body, c.lacks)
 	}
 }
+
+// Agents that the file declares are there at once, with their models, and one of them
+// may be the default; nothing of it takes a restart.
+func TestDeclaredAgentsComeAndGo(t *testing.T) {
+	model := agenttest.StartModel(t, agenttest.ModelOptions{Interval: -1})
+	h := serve(t, fmt.Sprintf(`{models: {providers: {one: {baseUrl: %q}}}, agents: {defaults: {model: "one/x"}}}`, model.URL))
+	v := h.visit("owner")
+	_, err := v.patch(`{agents: {defaults: {maxConcurrent: 7}, list: [{id: "ops", default: true, name: "Operations", model: "one/y", identity: {emoji: "O"}}]}}`)
+	require.NoError(t, err)
+	list, err := v.AgentsList(t.Context(), protocol.AgentsListParams{})
+	require.NoError(t, err)
+	require.Equal(t, "ops", list.DefaultID)
+	require.Len(t, list.Agents, 2)
+	require.Equal(t, []any{"ops", "Operations", "one/y", "O"}, []any{list.Agents[0].ID, list.Agents[0].Name.V, list.Agents[0].Model.V, list.Agents[0].Identity.V.Emoji.V})
+	v.terminal(v.say("main", "hello", "k1"))
+	require.Equal(t, []string{"y"}, asked(model), "main is the default agent's session")
+	history, err := v.ChatHistory(t.Context(), protocol.ChatHistoryParams{SessionKey: "agent:ops:main"})
+	require.NoError(t, err)
+	require.Len(t, history.Messages, 2)
+	_, err = v.AgentsUpdate(t.Context(), protocol.AgentsUpdateParams{AgentID: "ops", Model: wire.Some("one/z")})
+	require.ErrorContains(t, err, "agents.list[0].model of agent \"ops\" is set in the configuration")
+	status, err := v.TasksStatus(t.Context(), protocol.TasksStatusParams{})
+	require.NoError(t, err)
+	require.EqualValues(t, 7, status.Capacity)
+	health, err := v.Health(t.Context(), protocol.HealthParams{Probe: wire.Some(true)})
+	require.NoError(t, err)
+	require.Equal(t, "ops", health.DefaultAgentID)
+	require.Len(t, health.Agents, 2)
+
+	_, err = v.patch(`{agents: {list: [{id: "ops", default: false, workspace: "logs/x"}]}}`)
+	require.NoError(t, err)
+	require.Contains(t, fmt.Sprint(v.degraded()), "agents.list[0].workspace: workspace")
+	v.terminal(v.say("main", "hello", "k2"))
+	require.Equal(t, []string{"y", "x"}, asked(model))
+	_, err = v.patch(`{agents: {list: null}}`)
+	require.NoError(t, err)
+	require.Empty(t, v.degraded())
+	_, err = v.ChatSend(t.Context(), protocol.ChatSendParams{SessionKey: "agent:ops:main", Message: "hello", IdempotencyKey: "k3"})
+	require.ErrorContains(t, err, `unknown agent id "ops"`)
+	require.NotContains(t, h.logs.String(), "restarting in place")
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/service/node"
 	"github.com/coderclaw/gateway/pkg/service/presence"
 	"github.com/coderclaw/gateway/pkg/service/sessions"
+	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
@@ -35,9 +36,10 @@ func (d *Daemon) mount(versions *wire.StateVersions, host string, devices device
 		Log: d.log, Emitter: d.gateway, Versions: versions, Notes: d.sessions, Host: host, IP: outwardIP(), Version: d.cfg.Version,
 	})
 	d.health = health.New(health.Config{
-		Log: d.log, Emitter: d.gateway, Versions: versions, Sessions: d.sessions, StorePath: storePath, Workspace: d.workspace(),
-		DefaultAgentID: defaultAgentID, QueuedEvents: d.queuedEvents, Degraded: d.config.degraded,
-		Model: func() (string, int64) { m := d.modelOf(""); return m.ID, m.ContextTokens },
+		Log: d.log, Emitter: d.gateway, Versions: versions, Sessions: d.sessions, StorePath: storePath, Agents: d.healthAgents,
+		QueuedEvents: d.queuedEvents, Degraded: d.degraded,
+		Model:        func() health.Model { return healthModel(d.modelOf("")) },
+		SessionModel: func(e *session.Entry) health.Model { return healthModel(d.talks.ModelOf(e)) },
 	})
 	agentService, err := agentsvc.New(agentsvc.Config{
 		Sessions: d.sessions, Runs: d.runs,
@@ -120,7 +122,7 @@ func (d *Daemon) queuedEvents() []string {
 
 func (d *Daemon) sessionDefaults() protocol.SessionDefaults {
 	return protocol.SessionDefaults{
-		DefaultAgentID: defaultAgentID, MainKey: mainKey, MainSessionKey: d.sessions.MainKey(),
+		DefaultAgentID: d.agents.DefaultID(), MainKey: mainKey, MainSessionKey: d.sessions.MainKey(),
 		Scope: wire.Some(string(protocol.SessionScopePerSender)),
 	}
 }

@@ -33,7 +33,7 @@ type steward struct {
 	// restarting is closed when the gateway is to restart in place.
 	restarting chan struct{}
 
-	mu sync.Mutex // guards the fields below and the note of a probation; not held while a change is put into effect
+	mu sync.Mutex // guards the fields below and the note of a probation; not held while a change is put into effect, except one of models and agents, which is memory and folders
 	// base is what this life began with, doc what was last accepted, and good the last
 	// accepted one that differs from base in nothing that takes a restart.
 	base, doc, good *settings.Document

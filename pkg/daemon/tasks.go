@@ -23,7 +23,7 @@ func (d *Daemon) newTasks() (*tasks.Service, error) {
 		return nil, err
 	}
 	service, err := tasks.New(tasks.Config{
-		Transport: way, Engine: d.tasks, Sessions: d.sessions, Agents: d.agents, Emitter: d.gateway, Log: d.log, DefaultAgentID: defaultAgentID, CheckModel: d.checkModel,
+		Transport: way, Engine: d.tasks, Sessions: d.sessions, Agents: d.agents, Emitter: d.gateway, Log: d.log, DefaultAgentID: d.agents.DefaultID, CheckModel: d.checkModel,
 	})
 	if err != nil {
 		return nil, err

@@ -160,6 +160,16 @@ func (s *Service) resolved(e *session.Entry, def Model) (provider, id string) {
 	return def.Provider, def.ID
 }
 
+// ModelOf is the model of a session's next run.
+func (s *Service) ModelOf(e *session.Entry) Model {
+	def := s.model(agentOf(e.Key))
+	provider, id := s.resolved(e, def)
+	if provider == def.Provider && id == def.ID {
+		return def
+	}
+	return Model{Provider: provider, ID: id}
+}
+
 // agentOf is the agent of a stored key.
 func agentOf(key string) string {
 	id, _, _ := strings.Cut(strings.TrimPrefix(key, "agent:"), ":")

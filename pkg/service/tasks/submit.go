@@ -51,7 +51,7 @@ func (s *Service) submit(ctx context.Context, peer *wire.Peer, q task.Request, k
 	}
 	q.ID = id.String()
 	if q.AgentID == "" {
-		q.AgentID = s.DefaultAgentID
+		q.AgentID = s.DefaultAgentID()
 	}
 	if q.SessionID == "" {
 		q.SessionID = "agent:" + q.AgentID + ":task:" + q.ID
