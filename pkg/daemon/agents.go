@@ -52,6 +52,9 @@ func (d *Daemon) degraded() []string {
 // healthAgents is the agents as health tells of them.
 func (d *Daemon) healthAgents() (list []health.Agent) {
 	for _, a := range d.agents.List() {
+		if a.ID == defaultAgentID && a.Name == defaultAgentName {
+			a.Name = "" // nobody gave it one
+		}
 		list = append(list, health.Agent{ID: a.ID, Name: a.Name, Workspace: a.Workspace})
 	}
 	return list

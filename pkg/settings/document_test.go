@@ -298,6 +298,13 @@ func TestDiff(t *testing.T) {
 	b.Gateway.AllowedHosts, b.Gateway.Auth.Token, b.UI.SeamColor = []string{"x"}, NewSecret("x"), "#112233"
 	require.Equal(t, []Change{{"gateway.auth.token", ClassHot}, {"gateway.allowedHosts", ClassRestart}, {"ui.seamColor", ClassNone}}, Diff(a, b))
 	require.Equal(t, ClassRestart, Strongest(Diff(a, b)))
+	a, b = Default(), Default()
+	a.Models.Providers = map[string]Provider{"gone": {}, "same": {BaseURL: "x"}, "other": {BaseURL: "x", APIKey: NewSecret("1"), Models: []Model{{ID: "m"}}}}
+	b.Models.Providers = map[string]Provider{"new": {}, "same": {BaseURL: "x"}, "other": {BaseURL: "x", APIKey: NewSecret("2"), Models: []Model{{ID: "n"}}}}
+	b.Agents.List = []Agent{{ID: "ops"}}
+	require.Equal(t, []Change{
+		{"models.providers.gone", ClassHot}, {"models.providers.new", ClassHot}, {"models.providers.other.apiKey", ClassHot}, {"models.providers.other.models", ClassHot}, {"agents.list", ClassHot},
+	}, Diff(a, b))
 	require.Equal(t, ClassNone, Strongest(nil))
 }
 

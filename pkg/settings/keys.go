@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -161,7 +162,7 @@ type Change struct {
 }
 
 // Diff lists the keys in which two settings differ, in the order of the tree. A
-// list or a record counts as one key.
+// list counts as one key; of a record, each entry has its keys.
 func Diff(a, b *Settings) []Change {
 	var out []Change
 	diffValues(reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem(), "", ClassRestart, &out)
@@ -180,9 +181,32 @@ func diffValues(a, b reflect.Value, path string, class Class, out *[]Change) {
 			diffValues(a.Field(i), b.Field(i), key, c, out)
 			continue
 		}
+		if f.Type.Kind() == reflect.Map && isGroup(f.Type.Elem()) {
+			diffRecords(a.Field(i), b.Field(i), key, c, out)
+			continue
+		}
 		if !equalValues(a.Field(i), b.Field(i)) {
 			*out = append(*out, Change{key, c})
 		}
+	}
+}
+
+// diffRecords lists the entries that only one of two records has, and the keys in which
+// the others differ, by name.
+func diffRecords(a, b reflect.Value, path string, class Class, out *[]Change) {
+	names := map[string]bool{}
+	for _, v := range []reflect.Value{a, b} {
+		for _, name := range v.MapKeys() {
+			names[name.String()] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		one, other := a.MapIndex(reflect.ValueOf(name)), b.MapIndex(reflect.ValueOf(name))
+		if !one.IsValid() || !other.IsValid() {
+			*out = append(*out, Change{join(path, name), class})
+			continue
+		}
+		diffValues(one, other, join(path, name), class, out)
 	}
 }
 

@@ -259,7 +259,21 @@ func findModel(models []agent.Model, id string) (agent.Model, bool) {
 // modelText names the model of a session: what was chosen, else what answered
 // last.
 func (r *Runs) modelText(agentID string, e session.Entry) string {
-	switch chosen := r.chosenModel(r.current(), agentID, e); {
+	b := r.current()
+	if _, many := b.(agent.Chooser); many {
+		chosen := r.chosenModel(b, agentID, e)
+		choice, err := r.choose(b, agentID, chosen)
+		switch {
+		case err != nil:
+			return err.Error()
+		case chosen != "":
+			return choice.Ref()
+		case choice.Model == "":
+			return "the first that " + choice.Provider + " lists (default)"
+		}
+		return choice.Ref() + " (default)"
+	}
+	switch chosen := r.chosenModel(b, agentID, e); {
 	case chosen != "":
 		return chosen
 	case e.Model != "":

@@ -205,7 +205,7 @@ func (s *Set) Models(ctx context.Context) ([]agent.Model, error) {
 	}
 	named := append([]string{s.cfg.Default}, s.cfg.Named()...)
 	for _, name := range named {
-		if c, err := s.Choose("", name); err == nil {
+		if c, err := s.Choose("", name); err == nil && c.Provider != s.cfg.Unbounded { // which lists itself
 			add(c.Provider, s.describe(c.Provider, c.Model, agent.Model{Name: c.Model}))
 		}
 	}
