@@ -181,16 +181,20 @@ func TestSeveralProviders(t *testing.T) {
 	require.Equal(t, "two/org/y", v.lastAnswer("agent:ops:task"), "the task's model wins over the agent's")
 	require.ErrorContains(t, submit("nobody/z", "t2"), "names the provider nobody")
 
-	rows := map[string]string{}
+	rows, windows := map[string]string{}, map[string]int64{}
 	list, err := v.SessionsList(t.Context(), protocol.SessionsListParams{})
 	require.NoError(t, err)
 	for _, r := range list.Sessions {
 		rows[r.Key] = r.ModelProvider.V + "/" + r.Model.V
+		windows[r.Key] = r.ContextTokens.V
 	}
 	require.Equal(t, map[string]string{
 		"agent:main:main": "one/tired", "agent:main:s1": "one/x", "agent:main:s2": "one/x", "agent:main:s3": "two/org/y", "agent:main:s4": "one/unheard",
 		"agent:main:s5": "one/tired", "agent:ops:main": "one/x", "agent:ops:task": "one/x",
 	}, rows)
+
+	require.EqualValues(t, 9000, windows["agent:main:s1"])
+	require.Zero(t, windows["agent:main:s3"], "nothing is known of that window")
 
 	used, err := v.SessionsUsage(t.Context(), protocol.SessionsUsageParams{})
 	require.NoError(t, err)

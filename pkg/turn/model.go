@@ -75,14 +75,15 @@ func (run *Run) provider() string {
 	return run.choice.Provider
 }
 
-// windowOf is the window of the model that has answered; 0 is not known.
-func (run *Run) windowOf(provider, model string) int64 {
+// noteWindow puts the window of the model that has answered on the session; 0 is not
+// known.
+func (run *Run) noteWindow(e *session.Entry, provider, model string) {
 	if _, many := run.backend.(agent.Chooser); !many {
-		return run.runs.contextTokens
+		if run.runs.contextTokens > 0 {
+			e.ContextTokens = run.runs.contextTokens
+		}
+		return
 	}
-	choice, err := run.runs.choose(run.backend, run.req.AgentID, provider+"/"+model)
-	if err != nil {
-		return 0
-	}
-	return choice.ContextWindow
+	choice, _ := run.runs.choose(run.backend, run.req.AgentID, provider+"/"+model)
+	e.ContextTokens = choice.ContextWindow
 }

@@ -197,9 +197,7 @@ func (run *Run) complete(res agent.Result) {
 		e.SystemSent = true
 		e.AbortedLastRun = false
 		e.ModelProvider, e.Model = out.Provider, out.Model
-		if window := run.windowOf(out.Provider, out.Model); window > 0 {
-			e.ContextTokens = window
-		}
+		run.noteWindow(e, out.Provider, out.Model)
 		countTokens(e, res.Usage)
 	}
 	if err := run.persist(&e); errors.Is(err, task.ErrTerminal) {
