@@ -172,7 +172,9 @@ func (b *Backend) Run(ctx context.Context, turn agent.Turn, emit func(agent.Even
 	if len(messages) == 0 {
 		return result, fmt.Errorf("the turn holds no message to send to the model")
 	}
-	stream, err := b.open(ctx, client.ChatCompletionRequest{Model: model, Messages: messages, MaxTokens: int(turn.MaxTokens)}, turn.Thinking)
+	req := client.ChatCompletionRequest{Model: model, Messages: messages}
+	boundTokens(&req, turn.MaxTokens)
+	stream, err := b.open(ctx, req, turn.Thinking)
 	if err != nil {
 		return result, b.explain(ctx, err)
 	}
@@ -200,8 +202,7 @@ func (b *Backend) open(ctx context.Context, req client.ChatCompletionRequest, th
 			req.StreamOptions = nil
 		case req.ReasoningEffort != "" && (errors.Is(err, client.ErrReasoningEffortUnsupported) || refusesMember(err, "reasoning_effort", "reasoning effort")):
 			req.ReasoningEffort = "" // not remembered: another model may take it
-		case req.MaxTokens != 0 && (errors.Is(err, client.ErrReasoningModelMaxTokensDeprecated) || refusesMember(err, "max_tokens")):
-			req.MaxTokens, req.MaxCompletionTokens = 0, req.MaxTokens // its newer name
+		case renamesBound(&req, err):
 		default:
 			return nil, err
 		}

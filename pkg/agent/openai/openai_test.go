@@ -501,3 +501,20 @@ func TestOverflowIsKnown(t *testing.T) {
 		service.Close()
 	}
 }
+
+// The bound of an answer goes by its older name, and by the newer one where that is
+// refused.
+func TestMaxTokens(t *testing.T) {
+	for refused, want := range map[string]string{"": `"max_tokens":77`, "max_tokens": `"max_completion_tokens":77`} {
+		var fields []string
+		if refused != "" {
+			fields = []string{refused}
+		}
+		b, m := overPipe(t, agenttest.ModelOptions{Interval: -1, RefuseFields: fields}, Config{})
+		turn := ask("hello")
+		turn.MaxTokens = 77
+		_, _, err := run(t.Context(), b, turn)
+		require.NoError(t, err)
+		require.Contains(t, string(m.Requests()[len(m.Requests())-1].Body), want)
+	}
+}
