@@ -65,7 +65,7 @@ remote) # inside the namespace
   all=$2 address=192.0.2.9
   ip link set lo up
   ip address add "$address/32" dev lo
-  profile remote '{gateway: {bind: "lan", tls: {allowPlaintextLan: true}}, agent: {backend: "openai", openai: {model: "mock-1"}}}' \
+  profile remote '{gateway: {bind: "lan", tls: {allowPlaintextLan: true}}, agents: {defaults: {model: "openai/mock-1"}}}' \
     --only 'remote-*.jsonl' --remote-url "ws://$address:PORT"
   exit
   ;;
@@ -86,7 +86,7 @@ go build -o "$all/modelserver" ./pkg/agent/agenttest/modelserver
 model=$!
 for _ in $(seq 200); do [ -s "$all/model.url" ] && break; sleep 0.05; done
 
-agent='agent: {backend: "openai", openai: {model: "mock-1", contextTokens: 32000}}'
+agent='agents: {defaults: {model: "openai/mock-1", contextTokens: 32000}}'
 profile token "{gateway: {allowedHosts: [\"gw.example.com\"]}, $agent}" --offers llm "$@"
 
 # The recordings of this profile beside those that are excepted; a stop is recorded too,

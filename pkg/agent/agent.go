@@ -38,6 +38,36 @@ type Backend interface {
 	Run(ctx context.Context, turn Turn, emit func(Event)) (Result, error)
 }
 
+// Chooser is a Backend with several providers, each with models of its own. A model is
+// called "provider/model" there; a name without provider is the default provider's.
+type Chooser interface {
+	Backend
+	// Choose tells which model a turn of an agent asks first, without asking the
+	// network. The empty model means the agent's own. The error says, for people, that
+	// there is no such provider.
+	Choose(agentID, model string) (Choice, error)
+}
+
+// Changeable is a Backend whose configuration may change while it is in use.
+type Changeable interface {
+	Backend
+	// Current returns the backend as it is configured now. Whoever holds it goes on
+	// with that, whatever is configured later.
+	Current() Backend
+}
+
+// Choice is a model that was chosen.
+type Choice struct {
+	// Provider and Model name it; an empty Model is the first that the provider's
+	// service lists.
+	Provider, Model string
+	// ContextWindow is in tokens; 0 means unknown.
+	ContextWindow int64
+}
+
+// Ref is the model's name with its provider.
+func (c Choice) Ref() string { return c.Provider + "/" + c.Model }
+
 // Model is one entry of a backend's catalogue.
 type Model struct {
 	ID       string
@@ -54,8 +84,11 @@ type Turn struct {
 	SessionKey string
 	SessionID  string
 	AgentID    string
-	// Model is the id to use; empty means the backend's default.
+	// Model is the id to use; empty means the backend's default. A Chooser takes it with
+	// its provider.
 	Model string
+	// MaxTokens bounds the reply in tokens; 0 leaves it to the service.
+	MaxTokens int64
 	// Thinking is off, minimal, low, medium or high; empty means off.
 	Thinking string
 	// System is the system prompt; it may be empty.
@@ -113,9 +146,12 @@ type Result struct {
 	Text string
 	// StopReason is "stop", "length", "toolUse" or what the service said.
 	StopReason string
-	Provider   string
-	Model      string
-	Usage      Usage
+	// API names the kind of interface that answered, such as "openai-completions"; empty
+	// means the provider's own.
+	API      string
+	Provider string
+	Model    string
+	Usage    Usage
 }
 
 // Usage counts tokens. Zero means that the service did not say.

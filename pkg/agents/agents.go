@@ -4,6 +4,10 @@
 // It runs nothing and knows no session. The default agent is always there and
 // cannot be deleted; what is stored of it are the changes to it.
 //
+// What the configuration declares (Declare) is laid over what is stored and is not
+// stored itself: an agent that is declared no more is gone, but for its folder and its
+// sessions.
+//
 // The rule that surprises: deleting an agent never deletes a file. A folder that
 // was made for the agent is renamed and stays beside its old place, and one that
 // was there before stays as it is.
@@ -59,7 +63,10 @@ type record struct {
 	Model     string   `json:"model,omitempty"`
 	Fallbacks []string `json:"fallbacks,omitempty"`
 	// NoFallbacks says that Fallbacks is empty by somebody's wish.
-	NoFallbacks bool  `json:"noFallbacks,omitempty"`
+	NoFallbacks bool `json:"noFallbacks,omitempty"`
+	// Overlay says that these are changes to an agent that the configuration declares,
+	// and that is none without it.
+	Overlay     bool  `json:"overlay,omitempty"`
 	CreatedAtMs int64 `json:"createdAtMs,omitempty"`
 	UpdatedAtMs int64 `json:"updatedAtMs,omitempty"`
 }
@@ -87,6 +94,8 @@ type Config struct {
 	Workspace, StateDir string
 	// Home is what ~ stands for; empty refuses it.
 	Home string
+	// CheckModel tells, for people, why a model cannot be asked; nil takes any.
+	CheckModel func(name string) error
 }
 
 // Registry is the list of agents.
@@ -95,8 +104,12 @@ type Registry struct {
 	log *slog.Logger
 
 	change sync.Mutex
-	mu     sync.Mutex
+	mu     sync.Mutex // guards the fields below
 	list   map[string]record
+	// declared are the agents of the configuration, workspace and defaultID what it says
+	// of the agent that is always there and of the one that is meant by default.
+	declared             map[string]Declared
+	workspace, defaultID string
 }
 
 // New reads the agents of a store.
@@ -107,7 +120,7 @@ func New(c Config) (*Registry, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Registry{cfg: c, log: c.Log, list: map[string]record{}}
+	r := &Registry{cfg: c, log: c.Log, list: map[string]record{}, workspace: c.Workspace, defaultID: c.DefaultID}
 	err := c.DB.View(func(tx *store.Tx) error {
 		for row, err := range bucket.All(tx) {
 			if err != nil {
@@ -124,15 +137,26 @@ func New(c Config) (*Registry, error) {
 }
 
 // DefaultID is the agent that is meant when a request names none.
-func (r *Registry) DefaultID() string { return r.cfg.DefaultID }
+func (r *Registry) DefaultID() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.defaultID
+}
 
 // List returns the agents, the default one first, the others by id.
 func (r *Registry) List() []Agent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := []Agent{r.agentLocked(r.cfg.DefaultID)}
+	ids := map[string]bool{r.cfg.DefaultID: true}
 	for id := range r.list {
-		if id != r.cfg.DefaultID {
+		ids[id] = r.existsLocked(id)
+	}
+	for id := range r.declared {
+		ids[id] = true
+	}
+	list := []Agent{r.agentLocked(r.defaultID)}
+	for id, there := range ids {
+		if there && id != r.defaultID {
 			list = append(list, r.agentLocked(id))
 		}
 	}
@@ -145,7 +169,7 @@ func (r *Registry) Find(id string) (Agent, bool) {
 	id = session.NormalizeAgentID(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.list[id]; !ok && id != r.cfg.DefaultID {
+	if !r.existsLocked(id) {
 		return Agent{}, false
 	}
 	return r.agentLocked(id), true
@@ -164,8 +188,9 @@ func (r *Registry) agentLocked(id string) Agent {
 		a.Fallbacks = []string{}
 	}
 	if id == r.cfg.DefaultID {
-		a.Name, a.Workspace = cmp.Or(a.Name, r.cfg.DefaultName), cmp.Or(a.Workspace, r.cfg.Workspace)
+		a.Name, a.Workspace = cmp.Or(a.Name, r.cfg.DefaultName), cmp.Or(a.Workspace, r.workspace)
 	}
+	r.declaredLocked(&a)
 	return a
 }
 
@@ -232,6 +257,9 @@ func (r *Registry) Update(ctx context.Context, id string, c Change) (Agent, erro
 	if err != nil {
 		return Agent{}, err
 	}
+	if err := r.refuseDeclared(a.ID, c); err != nil {
+		return Agent{}, err
+	}
 	for what, text := range map[string]*string{"name": c.Name, "model": c.Model} {
 		if text == nil {
 			continue
@@ -242,9 +270,12 @@ func (r *Registry) Update(ctx context.Context, id string, c Change) (Agent, erro
 		}
 		if what == "name" {
 			rec.Name = clean
-		} else {
-			rec.Model = clean
+			continue
 		}
+		if err := r.checkModel(clean); err != nil {
+			return Agent{}, err
+		}
+		rec.Model = clean
 	}
 	if c.Fallbacks != nil {
 		if len(*c.Fallbacks) > FallbacksMax {
@@ -252,7 +283,10 @@ func (r *Registry) Update(ctx context.Context, id string, c Change) (Agent, erro
 		}
 		rec.Fallbacks = nil
 		for _, m := range *c.Fallbacks {
-			if m, err = plain("model", m); err != nil {
+			if m, err = plain("model", m); err == nil {
+				err = r.checkModel(m)
+			}
+			if err != nil {
 				return Agent{}, err
 			}
 			rec.Fallbacks = append(rec.Fallbacks, m)
@@ -279,6 +313,9 @@ func (r *Registry) Update(ctx context.Context, id string, c Change) (Agent, erro
 			return Agent{}, err
 		}
 	}
+	if rec.UpdatedAtMs == 0 && a.ID != r.cfg.DefaultID {
+		rec.Overlay = true // only a declared agent has no record yet
+	}
 	rec.UpdatedAtMs = time.Now().UnixMilli()
 	if err := r.save(ctx, a.ID, rec); err != nil {
 		return Agent{}, err
@@ -300,6 +337,9 @@ func (r *Registry) Delete(ctx context.Context, id string, aside bool) (movedTo s
 	if err != nil {
 		return "", err
 	}
+	if d, ok := r.declaredOf(a.ID); ok {
+		return "", refuse("agent %q is declared in the configuration: remove %s there (coderclaw config edit)", a.ID, d.Key)
+	}
 	err = r.cfg.DB.Update(ctx, func(tx *store.Tx) error { return bucket.Delete(tx, a.ID) })
 	if err != nil {
 		return "", fmt.Errorf("delete agent: %w", err)
@@ -314,6 +354,16 @@ func (r *Registry) Delete(ctx context.Context, id string, aside bool) (movedTo s
 	}
 	r.log.Info("agent deleted", "agentId", a.ID, "movedTo", movedTo)
 	return movedTo, nil
+}
+
+func (r *Registry) checkModel(name string) error {
+	if r.cfg.CheckModel == nil {
+		return nil
+	}
+	if err := r.cfg.CheckModel(name); err != nil {
+		return refuse("%s", err)
+	}
+	return nil
 }
 
 // find is Find for whoever changes the agent.

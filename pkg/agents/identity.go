@@ -23,7 +23,7 @@ func (r *Registry) Identity(id string) (Agent, Identity, bool) {
 	return a, who, true
 }
 
-// Written is what IDENTITY.md says; nothing when it cannot be read.
+// Written is what the configuration and IDENTITY.md say.
 func (r *Registry) Written(id string) Identity {
 	a, ok := r.Find(id)
 	if !ok {
@@ -33,6 +33,17 @@ func (r *Registry) Written(id string) Identity {
 }
 
 func (r *Registry) written(a Agent) Identity {
+	who, d := r.inFolder(a), Identity{}
+	if declared, ok := r.declaredOf(a.ID); ok {
+		d = declared.Identity
+	}
+	return Identity{
+		Name: cmp.Or(d.Name, who.Name), Theme: cmp.Or(d.Theme, who.Theme), Emoji: cmp.Or(d.Emoji, who.Emoji), Avatar: cmp.Or(d.Avatar, who.Avatar),
+	}
+}
+
+// inFolder is what the agent's IDENTITY.md says; nothing when it cannot be read.
+func (r *Registry) inFolder(a Agent) Identity {
 	root, err := os.OpenRoot(a.Workspace)
 	if err != nil {
 		return Identity{}

@@ -18,8 +18,8 @@ var starters embed.FS
 
 // openWorkspace resolves a folder that an operator named, makes it when it is not
 // there, and says whether it did.
-func (r *Registry) openWorkspace(id, named string) (path string, made bool, _ error) {
-	path, err := r.resolve(named)
+func (r *Registry) openWorkspace(id, named string) (path string, made bool, err error) {
+	path, err = r.resolve(named)
 	if err != nil {
 		return "", false, err
 	}
@@ -28,19 +28,8 @@ func (r *Registry) openWorkspace(id, named string) (path string, made bool, _ er
 			return "", false, refuse("workspace %s is agent %q's: name another folder", path, a.ID)
 		}
 	}
-	info, err := os.Stat(path)
-	switch {
-	case err == nil && info.IsDir():
-		return path, false, nil
-	case err == nil:
-		return "", false, refuse("workspace %s is not a folder", path)
-	case !errors.Is(err, fs.ErrNotExist):
-		return "", false, refuse("workspace %s cannot be used: %v", path, errors.Unwrap(err))
-	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return "", false, refuse("workspace %s cannot be made: %v", path, errors.Unwrap(err))
-	}
-	return path, true, nil
+	made, err = makeFolder(path)
+	return path, made, err
 }
 
 // resolve turns the name of a folder into an absolute path, and refuses folders

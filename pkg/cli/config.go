@@ -171,6 +171,10 @@ func findKey(path string) (settings.Key, bool) {
 			return k, true
 		}
 		want, got := strings.Split(k.Path, "."), strings.Split(path, ".")
+		if n := len(got); n < len(want) && want[n-1] == "*" { // the entry itself, not one of its keys
+			want = want[:n]
+			k = settings.Key{Path: strings.Join(want, "."), Type: "object", Group: true, Class: k.Class}
+		}
 		if len(want) == len(got) && !slices.ContainsFunc(want, func(s string) bool { return strings.HasSuffix(s, "[]") }) {
 			same := true
 			for i := range want {
@@ -197,6 +201,7 @@ func (a *App) runConfigSet(c *cli.Context) error {
 		return err
 	}
 	key, _ := findKey(name)
+	key.Path = name // with the names that stand for *
 	var value []byte
 	if want == 2 {
 		var err error

@@ -25,8 +25,8 @@ machine, so prefer --password-file to --password:
 
    coderclaw gateway --auth password --password-file /run/secrets/coderclaw
 
-To connect a model, set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, or the agent section
-of coderclaw.json.`
+To connect a model, set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, or the sections
+models and agents of coderclaw.json, which need no restart.`
 
 func (a *App) gatewayCommand() *cli.Command {
 	return &cli.Command{

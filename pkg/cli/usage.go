@@ -12,7 +12,7 @@ import (
 )
 
 const usageHelp = `Without a command the tokens and costs of the last days are shown. Costs are worked out at the
-prices in agent.openai.cost; a "+" says that some answers came from a model without a price.
+prices in models.providers.*.models[].cost; a "+" says that some answers came from a model without a price.
 
 coderclaw usage --days 7
 coderclaw usage sessions --from 2026-11-01 --to 2026-11-30`

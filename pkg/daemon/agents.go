@@ -1,15 +1,14 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
+	"fmt"
 	"strings"
 
-	"github.com/coderclaw/gateway/pkg/agent"
-	"github.com/coderclaw/gateway/pkg/agent/fallback"
-	"github.com/coderclaw/gateway/pkg/agent/prompt"
 	"github.com/coderclaw/gateway/pkg/agents"
 	agentsvc "github.com/coderclaw/gateway/pkg/service/agent"
+	"github.com/coderclaw/gateway/pkg/service/health"
+	"github.com/coderclaw/gateway/pkg/service/sessions"
 	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/settings"
 )
@@ -18,54 +17,51 @@ import (
 func (d *Daemon) openAgents() (err error) {
 	d.agents, err = agents.New(agents.Config{
 		DB: d.db, Log: d.log, DefaultID: defaultAgentID, DefaultName: defaultAgentName,
-		Workspace: d.workspace(), StateDir: d.cfg.StateDir, Home: d.cfg.Getenv("HOME"),
+		Workspace: d.workspace(), StateDir: d.cfg.StateDir, Home: d.cfg.Getenv("HOME"), CheckModel: d.checkModel,
 	})
 	return err
 }
 
-// choosing puts the choice of models in front of a backend: the agent's, and the
-// fallbacks of the agent or of the settings; and before that, what the agent's
-// folder says. The built-in replies know neither.
-func (d *Daemon) choosing(b agent.Backend) (agent.Backend, error) {
-	if d.settings.Agent.Backend == settings.BackendBuiltin {
-		return b, nil
+// declareAgents puts the agents of the settings in force. A folder that cannot be used
+// is told and keeps nothing else from working.
+func (d *Daemon) declareAgents(a settings.Agents) {
+	var list []agents.Declared
+	for i, e := range a.List {
+		list = append(list, agents.Declared{
+			Key: fmt.Sprintf("agents.list[%d]", i), ID: e.ID, Default: e.Default, Name: e.Name, Workspace: e.Workspace,
+			Model: e.Model.Primary, Fallbacks: e.Model.Fallbacks, Identity: agents.Identity(e.Identity),
+		})
 	}
-	o := d.settings.Agent.OpenAI
-	window := func(model string) int64 {
-		if model == o.Model {
-			return o.ContextTokens
+	problems := d.agents.Declare(list, a.Defaults.Workspace)
+	for _, p := range problems {
+		d.log.Error("a declared agent's folder cannot be used", "fault", p)
+	}
+	d.agentFaults.Store(&problems)
+	d.sessions.SetDefaultAgent(d.agents.DefaultID())
+}
+
+// degraded words why the gateway does not do what it is told to.
+func (d *Daemon) degraded() []string {
+	out := d.config.degraded()
+	if problems := d.agentFaults.Load(); problems != nil {
+		out = append(out, *problems...)
+	}
+	return out
+}
+
+// healthAgents is the agents as health tells of them.
+func (d *Daemon) healthAgents() (list []health.Agent) {
+	for _, a := range d.agents.List() {
+		if a.ID == defaultAgentID && a.Name == defaultAgentName {
+			a.Name = "" // nobody gave it one
 		}
-		return 0
+		list = append(list, health.Agent{ID: a.ID, Name: a.Name, Workspace: a.Workspace})
 	}
-	chosen, err := fallback.New(fallback.Config{
-		Backend: b, Log: d.log,
-		Chain: func(agentID string) (string, []string) {
-			a, ok := d.agents.Find(agentID)
-			if !ok || a.Fallbacks == nil {
-				a.Fallbacks = o.Fallbacks
-			}
-			return cmp.Or(a.Model, o.Model), a.Fallbacks
-		},
-		Configured: func() []agent.Model {
-			names := append([]string{o.Model}, o.Fallbacks...)
-			for _, a := range d.agents.List() {
-				names = append(append(names, a.Model), a.Fallbacks...)
-			}
-			var models []agent.Model
-			for _, name := range names {
-				if name != "" {
-					models = append(models, agent.Model{ID: name, Name: name, Provider: b.Name(), ContextWindow: window(name)})
-				}
-			}
-			return models
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return prompt.New(prompt.Config{Backend: chosen, Text: func(t agent.Turn) string {
-		return d.agents.Prompt(t.AgentID, t.SessionKey == "agent:"+t.AgentID+":"+mainKey)
-	}})
+	return list
+}
+
+func healthModel(m sessions.Model) health.Model {
+	return health.Model{ID: m.ID, ContextTokens: m.ContextTokens}
 }
 
 // endSessions ends and removes the sessions of an agent.

@@ -26,7 +26,7 @@ func TestFallbackModels(t *testing.T) {
 	model := agenttest.StartModel(t, agenttest.ModelOptions{Interval: -1, RefuseModels: []string{"first"}, APIKey: testAPIKey})
 	h := prepare(t, model)
 	require.NoError(t, os.MkdirAll(h.dir, 0o700))
-	config := `{agent: {openai: {model: "first", fallbacks: ["second", "third"]}}}`
+	config := `{agents: {defaults: {model: {primary: "openai/first", fallbacks: ["second", "third"]}}}}`
 	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "coderclaw.json"), []byte(config), 0o600))
 	h.start()
 	v := h.visit("owner")

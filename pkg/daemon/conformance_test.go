@@ -183,7 +183,7 @@ func conversationPartner(t *testing.T, gateway string) conformance.Target {
 	t.Helper()
 	h := prepare(t, agenttest.StartModel(t, agenttest.ModelOptions{}))
 	require.NoError(t, os.MkdirAll(h.dir, 0o700))
-	config := `{gateway: {` + gateway + `allowedHosts: ["gw.example.com"]}, agent: {openai: {model: "mock-1", contextTokens: 32000}}}`
+	config := `{gateway: {` + gateway + `allowedHosts: ["gw.example.com"]}, agents: {defaults: {model: "openai/mock-1", contextTokens: 32000}}}`
 	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "coderclaw.json"), []byte(config), 0o600))
 	h.start()
 	return conformance.Target{

@@ -18,11 +18,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coderclaw/gateway/gen/protocol"
+	"github.com/coderclaw/gateway/pkg/agent"
 	"github.com/coderclaw/gateway/pkg/agents"
 	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/certificate"
@@ -31,6 +33,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/internal/logfile"
 	"github.com/coderclaw/gateway/pkg/internal/tailscale"
 	"github.com/coderclaw/gateway/pkg/service/health"
+	"github.com/coderclaw/gateway/pkg/service/models"
 	"github.com/coderclaw/gateway/pkg/service/presence"
 	"github.com/coderclaw/gateway/pkg/service/sessions"
 	"github.com/coderclaw/gateway/pkg/service/tasks"
@@ -97,6 +100,12 @@ type Daemon struct {
 
 	copies      *store.Keeper
 	certificate *certificate.Keeper // nil without TLS
+
+	models    modelRoom
+	builtin   agent.Backend
+	catalogue *models.Service
+	// agentFaults are the folders of declared agents that cannot be used.
+	agentFaults atomic.Pointer[[]string]
 
 	closers []func() error
 }
@@ -221,25 +230,24 @@ func (d *Daemon) build() error {
 	if err := d.openAgents(); err != nil {
 		return err
 	}
-	backend, err := d.backend()
-	if err == nil {
-		backend, err = d.choosing(backend)
-	}
-	if err != nil {
+	d.builtin = d.newBuiltin()
+	if err := d.useModels(d.settings); err != nil {
 		return err
 	}
+	d.declareAgents(d.settings.Agents)
+	d.closers = append(d.closers, d.closeModels)
 	if d.tasks, err = durable.New(durable.Config{DB: d.db, Log: d.log, Limits: taskLimits(d.settings)}); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.tasks.Close)
 	d.runs, err = turn.New(turn.Config{
-		DB: d.db, Tasks: d.tasks, Sessions: d.sessions, Backend: backend, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
-		ContextTokens: d.settings.Agent.OpenAI.ContextTokens, ResumeAfter: resumeAfter,
+		DB: d.db, Tasks: d.tasks, Sessions: d.sessions, Backend: &d.models, Emitter: d.gateway, Log: d.log, Version: d.cfg.Version,
+		Timeout: d.runTimeout, ResumeAfter: resumeAfter,
 	})
 	if err != nil {
 		return err
 	}
-	return d.mount(backend, versions, host, decider{d.guard, trust})
+	return d.mount(versions, host, decider{d.guard, trust})
 }
 
 // Addrs returns the addresses that the gateway listens on.

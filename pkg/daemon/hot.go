@@ -30,7 +30,7 @@ func (d *Daemon) applyHot(keys []string, s *settings.Settings) {
 	if changed("gateway.maxBufferedBytes") {
 		d.gateway.SetQueueBytes(int64(s.Gateway.MaxBufferedBytes))
 	}
-	if changed("tasks") {
+	if changed("tasks") || changed("agents.defaults.maxConcurrent") {
 		d.tasks.SetLimits(taskLimits(s))
 	}
 }
@@ -52,7 +52,7 @@ func entryOf(s *settings.Settings) identity.Entry {
 func taskLimits(s *settings.Settings) durable.Limits {
 	t := s.Tasks
 	return durable.Limits{
-		AgentMax: t.PerAgent, OpenMax: t.OpenMax,
+		RunningMax: s.Agents.Defaults.MaxConcurrent, AgentMax: t.PerAgent, OpenMax: t.OpenMax,
 		LeaseTTL: time.Duration(t.LeaseSeconds) * time.Second, Backoff: time.Duration(t.RetryBackoffMs) * time.Millisecond,
 		Retention: time.Duration(t.RetentionDays) * 24 * time.Hour, CountMax: t.RetentionCount, BytesMax: int(t.RetentionBytes),
 		KeyRetention: time.Duration(t.KeyRetentionHours) * time.Hour, LagMax: t.WatcherLagEvents,

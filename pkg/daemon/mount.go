@@ -1,14 +1,9 @@
 package daemon
 
 import (
-	"context"
-	"fmt"
 	"path/filepath"
 
 	"github.com/coderclaw/gateway/gen/protocol"
-	"github.com/coderclaw/gateway/pkg/agent"
-	"github.com/coderclaw/gateway/pkg/agent/builtin"
-	"github.com/coderclaw/gateway/pkg/agent/openai"
 	agentsvc "github.com/coderclaw/gateway/pkg/service/agent"
 	"github.com/coderclaw/gateway/pkg/service/agents"
 	auditsvc "github.com/coderclaw/gateway/pkg/service/audit"
@@ -21,7 +16,7 @@ import (
 	"github.com/coderclaw/gateway/pkg/service/node"
 	"github.com/coderclaw/gateway/pkg/service/presence"
 	"github.com/coderclaw/gateway/pkg/service/sessions"
-	"github.com/coderclaw/gateway/pkg/settings"
+	"github.com/coderclaw/gateway/pkg/session"
 	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
 )
@@ -34,50 +29,17 @@ const (
 	mainKey            = "main"
 )
 
-// backend makes the agent backend that the settings name.
-func (d *Daemon) backend() (agent.Backend, error) {
-	switch d.settings.Agent.Backend {
-	case settings.BackendBuiltin:
-		return builtin.New(builtin.Config{ConfigPath: d.cfg.ConfigPath}), nil
-	case settings.BackendOpenAI:
-		o := d.settings.Agent.OpenAI
-		b, err := openai.New(openai.Config{
-			BaseURL: o.BaseURL, APIKey: o.APIKey.Reveal(), Model: o.Model, ContextTokens: o.ContextTokens, Log: d.log,
-		})
-		if err != nil {
-			return nil, err
-		}
-		d.closers = append(d.closers, b.Close)
-		return b, nil
-	}
-	return nil, fmt.Errorf("agent.backend %q has no implementation", d.settings.Agent.Backend)
-}
-
-// defaultModel tells which model answers when a session names none, without asking
-// the network: what the built-in backend knows of itself, or what the settings say.
-func (d *Daemon) defaultModel(b agent.Backend) sessions.Model {
-	if d.settings.Agent.Backend != settings.BackendBuiltin {
-		o := d.settings.Agent.OpenAI
-		return sessions.Model{Provider: b.Name(), ID: o.Model, ContextTokens: o.ContextTokens}
-	}
-	known := sessions.Model{Provider: b.Name()}
-	if list, err := b.Models(context.Background()); err == nil && len(list) > 0 {
-		known.ID, known.ContextTokens = list[0].ID, list[0].ContextWindow
-	}
-	return known
-}
-
 // mount makes the services and binds every method to its handler.
-func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host string, devices device.Guard) error {
-	known := d.defaultModel(backend)
+func (d *Daemon) mount(versions *wire.StateVersions, host string, devices device.Guard) error {
 	storePath := filepath.Join(d.cfg.StateDir, store.FileName)
 	d.presence = presence.New(presence.Config{
 		Log: d.log, Emitter: d.gateway, Versions: versions, Notes: d.sessions, Host: host, IP: outwardIP(), Version: d.cfg.Version,
 	})
 	d.health = health.New(health.Config{
-		Log: d.log, Emitter: d.gateway, Versions: versions, Sessions: d.sessions, StorePath: storePath, Workspace: d.workspace(),
-		DefaultAgentID: defaultAgentID, QueuedEvents: d.queuedEvents, Degraded: d.config.degraded,
-		Model: func() (string, int64) { return known.ID, known.ContextTokens },
+		Log: d.log, Emitter: d.gateway, Versions: versions, Sessions: d.sessions, StorePath: storePath, Agents: d.healthAgents,
+		QueuedEvents: d.queuedEvents, Degraded: d.degraded,
+		Model:        func() health.Model { return healthModel(d.modelOf("")) },
+		SessionModel: func(e *session.Entry) health.Model { return healthModel(d.talks.ModelOf(e)) },
 	})
 	agentService, err := agentsvc.New(agentsvc.Config{
 		Sessions: d.sessions, Runs: d.runs,
@@ -114,15 +76,16 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 	}
 	d.talks, err = sessions.New(sessions.Config{
 		Sessions: d.sessions, Runs: d.runs, Talk: chatService, Emitter: d.gateway, Log: d.log, Show: chat.Show, Whole: chat.Whole,
-		StorePath: storePath, Model: func() sessions.Model { return known },
+		StorePath: storePath, Model: d.modelOf, Resolve: d.resolveModel,
 	})
 	if err != nil {
 		return err
 	}
 	d.sessions.OnChange(d.talks.Noted)
-	if d.taskWatches, err = d.newTasks(known.ID); err != nil {
+	if d.taskWatches, err = d.newTasks(); err != nil {
 		return err
 	}
+	d.catalogue = models.New(models.Config{Log: d.log, Catalogue: &d.models})
 	protocol.Mount(d.gateway,
 		agentService,
 		agents.Record(agentsService, d.audit, d.log),
@@ -133,7 +96,7 @@ func (d *Daemon) mount(backend agent.Backend, versions *wire.StateVersions, host
 		deviceService,
 		d.health,
 		logs.New(logs.Config{Path: d.logPath}),
-		models.New(models.Config{Log: d.log, Catalogue: backend}),
+		d.catalogue,
 		nodeService,
 		d.presence,
 		d.talks,
@@ -159,7 +122,7 @@ func (d *Daemon) queuedEvents() []string {
 
 func (d *Daemon) sessionDefaults() protocol.SessionDefaults {
 	return protocol.SessionDefaults{
-		DefaultAgentID: defaultAgentID, MainKey: mainKey, MainSessionKey: d.sessions.MainKey(),
+		DefaultAgentID: d.agents.DefaultID(), MainKey: mainKey, MainSessionKey: d.sessions.MainKey(),
 		Scope: wire.Some(string(protocol.SessionScopePerSender)),
 	}
 }

@@ -34,7 +34,7 @@ type steward struct {
 	// restarting is closed when the gateway is to restart in place.
 	restarting chan struct{}
 
-	mu sync.Mutex // guards the fields below and the note of a probation; not held while a change is put into effect
+	mu sync.Mutex // guards the fields below and the note of a probation; not held while a change is put into effect, except one of models and agents, which is memory and folders
 	// base is what this life began with, doc what was last accepted, and good the last
 	// accepted one that differs from base in nothing that takes a restart.
 	base, doc, good *settings.Document
@@ -322,6 +322,10 @@ func (c *steward) Changed(w settings.Written, from config.Origin) config.Outcome
 			out.Delay, out.Cooldown = rest, rest-out.Delay
 		}
 		c.due = time.Now().Add(out.Delay)
+	}
+	if slices.ContainsFunc(hot, ofModels) {
+		// Before the answer, so that whoever asked for the change meets it.
+		c.d.takeUpModels(after.Settings)
 	}
 	due, keys := c.due, settings.ChangedKeys(before, after)
 	out.Apply = func() {

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"time"
 
@@ -14,14 +13,15 @@ import (
 // protocol 3 come back a second after they have lost a connection.
 const resumeAfter = 2 * time.Second
 
-// newTasks makes the tasks service over the engine of this process. model is what
-// agents without a model of their own answer with.
-func (d *Daemon) newTasks(model string) (*tasks.Service, error) {
+// newTasks makes the tasks service over the engine of this process.
+func (d *Daemon) newTasks() (*tasks.Service, error) {
 	way, err := local.New(local.Config{
 		Tasks: d.tasks, Version: d.cfg.Version,
 		Agents: func(context.Context) (list []transport.AgentInfo, _ error) {
 			for _, a := range d.agents.List() {
-				list = append(list, transport.AgentInfo{ID: a.ID, Name: a.Name, Description: d.agents.Written(a.ID).Theme, Model: cmp.Or(a.Model, model)})
+				list = append(list, transport.AgentInfo{
+					ID: a.ID, Name: a.Name, Description: d.agents.Written(a.ID).Theme, Model: modelName(d.modelOf(a.ID)),
+				})
 			}
 			return list, nil
 		},
@@ -30,7 +30,7 @@ func (d *Daemon) newTasks(model string) (*tasks.Service, error) {
 		return nil, err
 	}
 	service, err := tasks.New(tasks.Config{
-		Transport: way, Engine: d.tasks, Sessions: d.sessions, Agents: d.agents, Emitter: d.gateway, Log: d.log, DefaultAgentID: defaultAgentID,
+		Transport: way, Engine: d.tasks, Sessions: d.sessions, Agents: d.agents, Emitter: d.gateway, Log: d.log, DefaultAgentID: d.agents.DefaultID, CheckModel: d.checkModel,
 	})
 	if err != nil {
 		return nil, err

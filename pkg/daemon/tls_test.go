@@ -22,7 +22,7 @@ func secureHouse(t *testing.T, model *agenttest.Model) *house {
 	t.Helper()
 	h := prepare(t, model)
 	require.NoError(t, os.MkdirAll(h.dir, 0o700))
-	config := `{gateway: {tls: {enabled: true}, allowedHosts: ["gw.example.com"]}, agent: {openai: {model: "mock-1", contextTokens: 32000}}}`
+	config := `{gateway: {tls: {enabled: true}, allowedHosts: ["gw.example.com"]}, agents: {defaults: {model: "openai/mock-1", contextTokens: 32000}}}`
 	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "coderclaw.json"), []byte(config), 0o600))
 	h.start()
 	return h

@@ -50,10 +50,10 @@ func (s *Sessions) Canonical(raw string) (Key, error) {
 	case strings.ContainsRune(key, 0):
 		return Key{}, fmt.Errorf("%w: it holds a NUL", ErrMalformedKey)
 	case key == keyGlobal || key == keyUnknown:
-		return Key{Full: key, AgentID: s.agentID, Rest: key}, nil
+		return Key{Full: key, AgentID: s.defaultAgent(), Rest: key}, nil
 	}
 	if !strings.HasPrefix(key, "agent:") {
-		return s.key(s.agentID, key), nil
+		return s.key(s.defaultAgent(), key), nil
 	}
 	id, rest, _ := strings.Cut(strings.TrimPrefix(key, "agent:"), ":")
 	if strings.TrimSpace(id) == "" || strings.Trim(rest, ": ") == "" {

@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/coderclaw/gateway/pkg/store"
 )
@@ -77,9 +78,8 @@ type limits struct {
 type Sessions struct {
 	db       *store.DB
 	log      *slog.Logger
-	agentID  string
+	agentID  atomic.Pointer[string]
 	mainKey  string
-	fullMain string
 	limits   limits
 	onChange func(Change)
 	index    index
@@ -94,7 +94,7 @@ func New(c Config) (*Sessions, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sessions{
-		db: c.DB, log: c.Log, agentID: NormalizeAgentID(c.DefaultAgentID), mainKey: normalizeMainKey(c.MainKey),
+		db: c.DB, log: c.Log, mainKey: normalizeMainKey(c.MainKey),
 		limits: limits{
 			sessions:     cmp.Or(c.limits.sessions, SessionsMax),
 			messages:     cmp.Or(c.limits.messages, MessagesMax),
@@ -102,13 +102,22 @@ func New(c Config) (*Sessions, error) {
 			historyBytes: cmp.Or(c.limits.historyBytes, HistoryBytesMax),
 		},
 	}
-	s.fullMain = agentKey(s.agentID, s.mainKey)
+	s.SetDefaultAgent(c.DefaultAgentID)
 	return s, nil
 }
 
 // MainKey returns the canonical key of the default agent's main session, such as
 // "agent:main:main".
-func (s *Sessions) MainKey() string { return s.fullMain }
+func (s *Sessions) MainKey() string { return agentKey(s.defaultAgent(), s.mainKey) }
+
+// SetDefaultAgent changes which agent owns bare keys; empty means "main". What is
+// stored keeps its key.
+func (s *Sessions) SetDefaultAgent(id string) {
+	id = NormalizeAgentID(id)
+	s.agentID.Store(&id)
+}
+
+func (s *Sessions) defaultAgent() string { return *s.agentID.Load() }
 
 // newSessionID returns a random UUID (version 4), as upstream's clients expect.
 func newSessionID() string {

@@ -138,7 +138,7 @@ func Compile(src Source, raw []byte) *Document {
 	again.fill("", d.resolved, reflect.ValueOf(s).Elem())
 	problems := s.applyEnv(src.Getenv, again.given)
 	problems = append(problems, s.applyFlags(src.Flags, again.given)...)
-	s.resolveBackend(src.Getenv)
+	problems = append(problems, s.resolveModels(src.Getenv)...)
 	base := src.Path
 	if src.base != "" {
 		base = src.base
@@ -164,7 +164,7 @@ func (d *Document) digest() {
 	d.Digest = hex.EncodeToString(h.Sum(nil))
 }
 
-var leadingKey = regexp.MustCompile(`^[a-z][A-Za-z0-9]*(\.[A-Za-z0-9]+|\[\d+\])+`)
+var leadingKey = regexp.MustCompile(`^[a-z][A-Za-z0-9]*(\.[A-Za-z0-9_-]+|\[\d+\])+`)
 
 // issueOf turns the text of a check, which begins with its key, into an issue with
 // the line of that key.
@@ -174,8 +174,11 @@ func (d *Document) issueOf(problem string) Issue {
 		return Issue{Message: problem}
 	}
 	i := Issue{Path: path, Message: strings.TrimSpace(strings.TrimPrefix(problem, path))}
-	if n := lookUp(d.resolved, path); n != nil {
-		i.File, i.Line = n.File, n.Line
+	for at := path; at != ""; at = at[:max(0, strings.LastIndexAny(at, ".["))] { // what is missing is missing in its group
+		if n := lookUp(d.resolved, at); n != nil {
+			i.File, i.Line = n.File, n.Line
+			break
+		}
 	}
 	return i
 }

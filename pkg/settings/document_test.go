@@ -35,12 +35,12 @@ func read(t *testing.T, src Source) *Document {
 
 func TestIncludes(t *testing.T) {
 	src := folder(t, map[string]string{
-		configFileName:     `{$include: ["base.json5", "parts/more.json5"], gateway: {port: 3}, agent: {openai: {$include: "parts/model.json5", contextTokens: 7}}}`,
+		configFileName:     `{$include: ["base.json5", "parts/more.json5"], gateway: {port: 3}, agents: {defaults: {$include: "parts/model.json5", contextTokens: 7}}}`,
 		"base.json5":       `{gateway: {port: 1, maxBufferedBytes: 65536, allowedHosts: ["a", "b"]}, ui: {seamColor: "#111111"}}`,
 		"parts/more.json5": `{gateway: {port: 2, allowedHosts: ["c"], $include: "./deep.json5"}, ui: {seamColor: "#222222"}}`,
 		"parts/deep.json5": `{auth: {token: "from-the-deep-1"}}`,
 		// Names are relative to the file they stand in, and may go up as long as they stay below the config's folder.
-		"parts/model.json5": `{model: "m", contextTokens: 1, $include: "../empty.json5"}`,
+		"parts/model.json5": `{model: "openai/m", contextTokens: 1, $include: "../empty.json5"}`,
 		"empty.json5":       "\n",
 	})
 	d := read(t, src)
@@ -51,8 +51,8 @@ func TestIncludes(t *testing.T) {
 	require.Equal(t, 65536, s.Gateway.MaxBufferedBytes, "objects are merged")
 	require.Equal(t, "#222222", s.UI.SeamColor)
 	require.Equal(t, "from-the-deep-1", s.Gateway.Auth.Token.Reveal())
-	require.Equal(t, "m", s.Agent.OpenAI.Model)
-	require.EqualValues(t, 7, s.Agent.OpenAI.ContextTokens)
+	require.Equal(t, "openai/m", s.Agents.Defaults.Model.Primary)
+	require.EqualValues(t, 7, s.Agents.Defaults.ContextTokens)
 	require.Len(t, d.Files, 6, "all of them are watched")
 	require.Equal(t, HashOf(d.Raw), d.Hash, "the hash is of the file itself")
 
@@ -112,7 +112,7 @@ func TestIncludesRefuse(t *testing.T) {
 func TestEnvironmentReferences(t *testing.T) {
 	src := folder(t, map[string]string{configFileName: `{
   gateway: {auth: {token: "${TOKEN}"}, allowedHosts: ["${HOST}.example.com", "$${HOST}", "${lower}"]},
-  agent: {openai: {model: "a-${A}-${B_2}"}},
+  agents: {defaults: {model: "a-${A}-${B_2}"}},
 }`})
 	src.Getenv = env("TOKEN", "from-the-environment", "HOST", "gw", "A", "1", "B_2", "2")
 	d := read(t, src)
@@ -120,7 +120,7 @@ func TestEnvironmentReferences(t *testing.T) {
 	require.Equal(t, "gw.example.com", d.filed.Gateway.AllowedHosts[0])
 	require.Equal(t, []string{"${HOST}", "${lower}"}, d.filed.Gateway.AllowedHosts[1:])
 	require.Equal(t, "from-the-environment", d.filed.Gateway.Auth.Token.Reveal())
-	require.Equal(t, "a-1-2", d.filed.Agent.OpenAI.Model)
+	require.Equal(t, "a-1-2", d.filed.Agents.Defaults.Model.Primary)
 	v := d.View()
 	for _, text := range [][]byte{v.Resolved, v.Config} {
 		require.NotContains(t, string(text), "from-the-environment")
@@ -132,7 +132,7 @@ func TestEnvironmentReferences(t *testing.T) {
 	src.Getenv = env("HOST", "gw", "A", "1")
 	err := read(t, src).Err()
 	require.ErrorContains(t, err, "line 2: gateway.auth.token needs the environment variable TOKEN, which is not set")
-	require.ErrorContains(t, err, "line 3: agent.openai.model needs the environment variable B_2")
+	require.ErrorContains(t, err, "line 3: agents.defaults.model needs the environment variable B_2")
 
 	require.NoError(t, os.WriteFile(src.Path, []byte(`{gateway: {port: 5, auth: {token: "${TOKEN}"}}}`), 0o600))
 	src.EnvOptional = true
@@ -145,7 +145,7 @@ func TestEnvironmentReferences(t *testing.T) {
 const withSecrets = `// old token: hunter2-hunter2
 {
   gateway: {port: 1, auth: {token: 'hunter2-hunter2', password: "pässwört-1"}, token: "misplaced-7"}, // no
-  agent: {openai: {apiKey: "sk-12345", model: "m"}},
+  models: {providers: {openai: {apiKey: "sk-12345"}, x: {apiKey: {deep: "sk-deep"}}}}, agents: {defaults: {model: "openai/m"}},
   passwords: ["in-a-list-1", {deep: 424242}],
 }
 `
@@ -156,13 +156,13 @@ func TestViewHidesSecretsWhereverTheyAre(t *testing.T) {
 	require.Error(t, d.Err(), "two unknown keys")
 	v := d.View()
 	for _, text := range []string{string(v.Raw), string(v.Parsed), string(v.Resolved), string(v.Config), d.Err().Error()} {
-		for _, secret := range []string{"hunter2", "pässwört", "sk-12345", "misplaced-7", "in-a-list", "424242"} {
+		for _, secret := range []string{"hunter2", "pässwört", "sk-12345", "sk-deep", "misplaced-7", "in-a-list", "424242"} {
 			require.NotContains(t, text, secret)
 		}
 	}
 	require.Contains(t, string(v.Raw), `token: "`+Redacted+`", password: "`+Redacted+`"}, token: "`+Redacted+`"}, // no`)
 	require.Contains(t, string(v.Raw), "// old token: "+Redacted)
-	require.Contains(t, string(v.Parsed), `"model":"m"`)
+	require.Contains(t, string(v.Parsed), `"model":"openai/m"`)
 	require.True(t, json.Valid(v.Config))
 
 	broken := Compile(src, []byte(`{gateway: {auth: {token: "hunter2-hunter2"`))
@@ -174,12 +174,12 @@ func TestViewHidesSecretsWhereverTheyAre(t *testing.T) {
 func TestPlaceholdersComeBackAsWhatIsStored(t *testing.T) {
 	stored := read(t, folder(t, map[string]string{
 		configFileName: `{$include: "more.json5", gateway: {auth: {token: 'hunter2-\u0068unter2', password: "${PW}"}}}`,
-		"more.json5":   `{agent: {openai: {apiKey: "sk-included"}}}`,
+		"more.json5":   `{models: {providers: {"my-own": {apiKey: "sk-included"}}}}`,
 	}))
 	for _, c := range []struct{ name, sent, want string }{
 		{"both spellings", `{gateway: {auth: {token: "__CODERCLAW_REDACTED__", password: '__OPENCLAW_REDACTED__'}}}`, `{gateway: {auth: {token: 'hunter2-\u0068unter2', password: "${PW}"}}}`},
 		{"comments stay", "// __CODERCLAW_REDACTED__\n{gateway: {auth: {token: \"__CODERCLAW_REDACTED__\" /* x */}}}", "// __CODERCLAW_REDACTED__\n{gateway: {auth: {token: 'hunter2-\\u0068unter2' /* x */}}}"},
-		{"from an included file", `{agent: {openai: {apiKey: "__CODERCLAW_REDACTED__"}}}`, `{agent: {openai: {apiKey: "sk-included"}}}`},
+		{"from an included file", `{models: {providers: {"my-own": {apiKey: "__CODERCLAW_REDACTED__"}}}}`, `{models: {providers: {"my-own": {apiKey: "sk-included"}}}}`},
 		{"a new secret", `{gateway: {auth: {token: "new-secret-9"}}}`, `{gateway: {auth: {token: "new-secret-9"}}}`},
 	} {
 		got, issues, err := stored.Restore([]byte(c.sent))
@@ -187,11 +187,11 @@ func TestPlaceholdersComeBackAsWhatIsStored(t *testing.T) {
 		require.Empty(t, issues, c.name)
 		require.Equal(t, c.want, string(got), c.name)
 	}
-	_, issues, err := stored.Restore([]byte(`{agent: {openai: {model: "__CODERCLAW_REDACTED__", baseUrl: "http://__OPENCLAW_REDACTED__/"}}}`))
+	_, issues, err := stored.Restore([]byte(`{models: {providers: {openai: {apiKey: "__CODERCLAW_REDACTED__", baseUrl: "http://__OPENCLAW_REDACTED__/"}}}}`))
 	require.NoError(t, err)
 	require.Len(t, issues, 2)
-	require.Contains(t, issues[0].String(), "agent.openai.model is the placeholder of a secret that is not stored")
-	require.Contains(t, issues[1].String(), "agent.openai.baseUrl holds the placeholder of a secret among other text")
+	require.Contains(t, issues[0].String(), "models.providers.openai.apiKey is the placeholder of a secret that is not stored")
+	require.Contains(t, issues[1].String(), "models.providers.openai.baseUrl holds the placeholder of a secret among other text")
 
 	list := &Document{texts: map[string][]byte{"": []byte(`[{id:"a",key:"1"},{id:"b",key:"2"},"3"]`)}}
 	list.merged, err = json5.Parse(list.texts[""], fileDepthMax)
@@ -203,7 +203,7 @@ func TestPlaceholdersComeBackAsWhatIsStored(t *testing.T) {
 }
 
 func TestEveryShownConfigComesBack(t *testing.T) {
-	src := folder(t, map[string]string{configFileName: `{gateway: {auth: {token: "hunter2-hunter2"}}, agent: {openai: {apiKey: "${KEY}"}}, logging: {level: "warn"}}`})
+	src := folder(t, map[string]string{configFileName: `{gateway: {auth: {token: "hunter2-hunter2"}}, models: {providers: {a: {baseUrl: "http://a", apiKey: "${KEY}", models: [{id: "m", cost: {input: 1}}]}, b: {baseUrl: "http://b", apiKey: "sk-of-b-1"}}}, agents: {defaults: {model: "a/m"}, list: [{id: "ops", model: {primary: "b/x", fallbacks: []}}]}, logging: {level: "warn"}}`})
 	src.Getenv = env("KEY", "sk-env")
 	store := NewStore(src)
 	d := read(t, src)
@@ -215,6 +215,7 @@ func TestEveryShownConfigComesBack(t *testing.T) {
 		text, err := os.ReadFile(src.Path)
 		require.NoError(t, err)
 		require.Contains(t, string(text), "hunter2-hunter2")
+		require.Contains(t, string(text), "sk-of-b-1")
 		require.Contains(t, string(text), "${KEY}", "the reference stays one")
 		require.NotContains(t, string(text), "sk-env")
 	}
@@ -272,7 +273,7 @@ func TestKeysSayEverything(t *testing.T) {
 		require.NotEmpty(t, k.Doc, k.Path)
 		require.Contains(t, []Class{ClassNone, ClassHot, ClassRestart}, k.Class, k.Path)
 		classes[k.Path] = k.Class
-		if k.Group || strings.Contains(k.Path, "[]") || strings.Contains(k.Path, "*") {
+		if k.Group {
 			continue
 		}
 		src := Source{Getenv: env("GATEWAY_TOKEN", "a-long-secret-1", "GATEWAY_PASSWORD", "a-long-secret-2", "MODEL_API_KEY", "k", "REMOTE_TOKEN", "a-long-secret-4", "REMOTE_PASSWORD", "a-long-secret-5", "PROXY_SECRET", "a-long-enough-secret-3")}
@@ -299,6 +300,13 @@ func TestDiff(t *testing.T) {
 	require.Equal(t, ClassHot, Strongest(Diff(a, b)))
 	b.Gateway.Port++
 	require.Equal(t, ClassRestart, Strongest(Diff(a, b)))
+	a, b = Default(), Default()
+	a.Models.Providers = map[string]Provider{"gone": {}, "same": {BaseURL: "x"}, "other": {BaseURL: "x", APIKey: NewSecret("1"), Models: []Model{{ID: "m"}}}}
+	b.Models.Providers = map[string]Provider{"new": {}, "same": {BaseURL: "x"}, "other": {BaseURL: "x", APIKey: NewSecret("2"), Models: []Model{{ID: "n"}}}}
+	b.Agents.List = []Agent{{ID: "ops"}}
+	require.Equal(t, []Change{
+		{"models.providers.gone", ClassHot}, {"models.providers.new", ClassHot}, {"models.providers.other.apiKey", ClassHot}, {"models.providers.other.models", ClassHot}, {"agents.list", ClassHot},
+	}, Diff(a, b))
 	require.Equal(t, ClassNone, Strongest(nil))
 }
 
@@ -311,9 +319,10 @@ func TestHints(t *testing.T) {
 	}
 	require.Equal(t, "Max buffered bytes", byPath["gateway.maxBufferedBytes"].Label)
 	require.Equal(t, "16777216", byPath["gateway.maxBufferedBytes"].Placeholder)
-	require.Equal(t, "Base URL", byPath["agent.openai.baseUrl"].Label)
-	require.True(t, byPath["agent.openai.apiKey"].Sensitive)
-	require.Equal(t, "Agent", byPath["agent.openai.apiKey"].Group)
+	require.Equal(t, "Base URL", byPath["models.providers.*.baseUrl"].Label)
+	require.True(t, byPath["models.providers.*.apiKey"].Sensitive)
+	require.Equal(t, "Models", byPath["models.providers.*.apiKey"].Group)
+	require.Equal(t, "Avatar", byPath["agents.list[].identity.avatar"].Label)
 }
 
 // TestConfigurationPage keeps docs/configuration.md fresh; make gen rewrites it.

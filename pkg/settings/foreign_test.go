@@ -68,8 +68,8 @@ func TestForeignKeysThatRestrictAreFaults(t *testing.T) {
 		`{commands: {allowFrom: {telegram: [1]}}}`:           "commands.allowFrom restricts what others may do",
 		`{commands: {useAccessGroups: true}}`:                "commands.useAccessGroups restricts",
 		`{session: {sendPolicy: {default: "deny"}}}`:         "session.sendPolicy restricts",
-		`{agents: {defaults: {sandbox: {mode: "all"}}}}`:     "agents.defaults.sandbox restricts",
-		`{agents: {list: [{id: "a"}, {tools: {deny: []}}]}}`: "agents.list[1].tools restricts",
+		`{agents: {defaults: {sandbox: {mode: "all"}}}}`:     "unknown key agents.defaults.sandbox",
+		`{agents: {list: [{id: "a"}, {tools: {deny: []}}]}}`: "unknown key agents.list[1].tools",
 		`{gateway: {nodes: {denyCommands: ["x"]}}}`:          "unknown key gateway.nodes",
 		`{gateway: {tools: {deny: ["x"]}}}`:                  "unknown key gateway.tools",
 		`{gateway: {auth: {allowUsers: ["x"]}}}`:             "unknown key gateway.auth.allowUsers",
@@ -145,7 +145,7 @@ func TestHiddenWordsStayElsewhere(t *testing.T) {
 {
   plugins: {entries: {voice: {provider: "openai"}}},
   channels: {x: {tokenSource: "config", configWrites: true, botToken: "abcdef-abcdef"}},
-  agent: {backend: "openai"},
+  models: {providers: {openai: {baseUrl: "http://127.0.0.1:1"}}}, agents: {defaults: {model: "openai/m"}},
 }
 `
 	d := Compile(Source{Getenv: noEnv}, []byte(text))
@@ -153,7 +153,7 @@ func TestHiddenWordsStayElsewhere(t *testing.T) {
 	shown := string(d.View().Raw)
 	require.Contains(t, shown, "// use openai, or config-source; old: "+Redacted)
 	require.Contains(t, shown, `configWrites: true, botToken: "`+Redacted)
-	require.Contains(t, shown, `agent: {backend: "openai"}`)
+	require.Contains(t, shown, `model: "openai/m"`)
 	restored, issues, err := d.Restore([]byte(shown))
 	require.NoError(t, err)
 	require.Empty(t, issues)

@@ -29,20 +29,20 @@ func group(config map[string]any, key string) map[string]any {
 }
 
 func TestFormWritesWhatItChanges(t *testing.T) {
-	const file = "// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, allowedHosts: ['a', 'b']}, // two\n  agent: {openai: {apiKey: '${KEY}'}},\n  $include: './more.json5',\n}\n"
+	const file = "// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, allowedHosts: ['a', 'b']}, // two\n  models: {providers: {openai: {apiKey: '${KEY}', baseUrl: 'http://127.0.0.1:1'}}}, agents: {defaults: {model: 'openai/m'}},\n  $include: './more.json5',\n}\n"
 	cases := []struct {
 		name   string
 		change func(config map[string]any)
 		want   string
 	}{
 		{"a new value", func(c map[string]any) { group(c, "ui")["seamColor"] = "#336699" },
-			"// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, allowedHosts: ['a', 'b']}, // two\n  agent: {openai: {apiKey: '${KEY}'}},\n  $include: './more.json5',\n  \"ui\": {\n    \"seamColor\": \"#336699\"\n  }\n}\n"},
+			"// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, allowedHosts: ['a', 'b']}, // two\n  models: {providers: {openai: {apiKey: '${KEY}', baseUrl: 'http://127.0.0.1:1'}}}, agents: {defaults: {model: 'openai/m'}},\n  $include: './more.json5',\n  \"ui\": {\n    \"seamColor\": \"#336699\"\n  }\n}\n"},
 		{"a default is changed", func(c map[string]any) { group(c, "gateway")["port"] = 18800 },
-			"// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, allowedHosts: ['a', 'b'], \"port\": 18800}, // two\n  agent: {openai: {apiKey: '${KEY}'}},\n  $include: './more.json5',\n}\n"},
+			"// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, allowedHosts: ['a', 'b'], \"port\": 18800}, // two\n  models: {providers: {openai: {apiKey: '${KEY}', baseUrl: 'http://127.0.0.1:1'}}}, agents: {defaults: {model: 'openai/m'}},\n  $include: './more.json5',\n}\n"},
 		{"a list is shortened", func(c map[string]any) { group(c, "gateway")["allowedHosts"] = []string{"a"} },
-			"// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, allowedHosts: [\n    \"a\"\n  ]}, // two\n  agent: {openai: {apiKey: '${KEY}'}},\n  $include: './more.json5',\n}\n"},
+			"// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, allowedHosts: [\n    \"a\"\n  ]}, // two\n  models: {providers: {openai: {apiKey: '${KEY}', baseUrl: 'http://127.0.0.1:1'}}}, agents: {defaults: {model: 'openai/m'}},\n  $include: './more.json5',\n}\n"},
 		{"a key is taken out", func(c map[string]any) { delete(group(c, "gateway"), "allowedHosts") },
-			"// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, }, // two\n  agent: {openai: {apiKey: '${KEY}'}},\n  $include: './more.json5',\n}\n"},
+			"// mine\n{\n  gateway: {auth: {token: 'hunter2-hunter2'}, }, // two\n  models: {providers: {openai: {apiKey: '${KEY}', baseUrl: 'http://127.0.0.1:1'}}}, agents: {defaults: {model: 'openai/m'}},\n  $include: './more.json5',\n}\n"},
 		{"nothing", func(map[string]any) {}, file},
 	}
 	for _, c := range cases {
@@ -71,7 +71,7 @@ func TestFormWithoutAFile(t *testing.T) {
 }
 
 func TestTextsThatAreNoFormAreWrittenAsTheyAre(t *testing.T) {
-	src := folder(t, map[string]string{configFileName: "{agent: {backend: 'builtin'}, $include: './more.json5'}", "more.json5": "{logging: {level: 'warn'}}"})
+	src := folder(t, map[string]string{configFileName: "{agents: {defaults: {model: 'builtin'}}, $include: './more.json5'}", "more.json5": "{logging: {level: 'warn'}}"})
 	store := NewStore(src)
 	d := read(t, src)
 	unincluded := edited(t, d, func(c map[string]any) { delete(c, "logging") })

@@ -114,7 +114,7 @@ func (k Key) Snippet() string {
 	for i, part := range parts {
 		name, list := strings.CutSuffix(part, "[]")
 		if name == "*" {
-			name = "NAME"
+			name = "local"
 		}
 		b.WriteString(name + ": ")
 		if i < len(parts)-1 {

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -68,11 +69,7 @@ func walkKeys(v reflect.Value, path string, class Class, out *[]Key) {
 		}
 		k.readTag(f.Tag.Get("jsonschema"))
 		k.Type = typeName(f.Type)
-		inner, suffix := f.Type, ""
-		for inner != secretType && (inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map || inner.Kind() == reflect.Pointer) {
-			suffix += map[reflect.Kind]string{reflect.Slice: "[]", reflect.Map: ".*"}[inner.Kind()]
-			inner = inner.Elem()
-		}
+		inner, suffix := innermost(f.Type)
 		k.Group = isGroup(inner)
 		if value := v.Field(i); !k.Group && !k.Secret && !value.IsZero() {
 			k.Default = string(encodeValue(value, k.Path, nil).AppendJSON(nil))
@@ -108,6 +105,16 @@ func (k *Key) readTag(tag string) {
 }
 
 var secretType = reflect.TypeFor[Secret]()
+
+// innermost returns what a list or a record holds in the end, and how the path of
+// such a value is written.
+func innermost(t reflect.Type) (inner reflect.Type, suffix string) {
+	for t != secretType && (t.Kind() == reflect.Slice || t.Kind() == reflect.Map || t.Kind() == reflect.Pointer) {
+		suffix += map[reflect.Kind]string{reflect.Slice: "[]", reflect.Map: ".*"}[t.Kind()]
+		t = t.Elem()
+	}
+	return t, suffix
+}
 
 // isGroup reports whether values of a type hold keys.
 func isGroup(t reflect.Type) bool { return t.Kind() == reflect.Struct && t != secretType }
@@ -155,7 +162,7 @@ type Change struct {
 }
 
 // Diff lists the keys in which two settings differ, in the order of the tree. A
-// list or a record counts as one key.
+// list counts as one key; of a record, each entry has its keys.
 func Diff(a, b *Settings) []Change {
 	var out []Change
 	diffValues(reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem(), "", ClassRestart, &out)
@@ -174,9 +181,32 @@ func diffValues(a, b reflect.Value, path string, class Class, out *[]Change) {
 			diffValues(a.Field(i), b.Field(i), key, c, out)
 			continue
 		}
+		if f.Type.Kind() == reflect.Map && isGroup(f.Type.Elem()) {
+			diffRecords(a.Field(i), b.Field(i), key, c, out)
+			continue
+		}
 		if !equalValues(a.Field(i), b.Field(i)) {
 			*out = append(*out, Change{key, c})
 		}
+	}
+}
+
+// diffRecords lists the entries that only one of two records has, and the keys in which
+// the others differ, by name.
+func diffRecords(a, b reflect.Value, path string, class Class, out *[]Change) {
+	names := map[string]bool{}
+	for _, v := range []reflect.Value{a, b} {
+		for _, name := range v.MapKeys() {
+			names[name.String()] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		one, other := a.MapIndex(reflect.ValueOf(name)), b.MapIndex(reflect.ValueOf(name))
+		if !one.IsValid() || !other.IsValid() {
+			*out = append(*out, Change{join(path, name), class})
+			continue
+		}
+		diffValues(one, other, join(path, name), class, out)
 	}
 }
 

@@ -145,15 +145,6 @@ func (s *Settings) applyEnv(getenv func(string) string, given map[string]bool) (
 	if v := getenv("CODERCLAW_PROXY_SECRET"); v != "" {
 		s.Gateway.ProxySecret.Secret, s.Gateway.ProxySecret.File = NewSecret(v), ""
 	}
-	if v := strings.TrimSpace(getenv("OPENAI_BASE_URL")); v != "" {
-		s.Agent.OpenAI.BaseURL = v
-	}
-	if v := strings.TrimSpace(getenv("OPENAI_API_KEY")); v != "" {
-		s.Agent.OpenAI.APIKey = NewSecret(v)
-	}
-	if v := strings.TrimSpace(getenv("OPENAI_MODEL")); v != "" {
-		s.Agent.OpenAI.Model = v
-	}
 	return problems
 }
 
@@ -175,21 +166,6 @@ func (s *Settings) applyFlags(f Flags, given map[string]bool) (problems []string
 	}
 	s.Gateway.Auth.resolveMode(f)
 	return problems
-}
-
-// resolveBackend picks the backend nobody named. OPENAI_API_KEY alone does not:
-// people have it exported for other programs, and would not expect their messages
-// to leave the machine because of it.
-func (s *Settings) resolveBackend(getenv func(string) string) {
-	if s.Agent.Backend == "" {
-		s.Agent.Backend = BackendBuiltin
-		if strings.TrimSpace(getenv("OPENAI_BASE_URL")) != "" {
-			s.Agent.Backend = BackendOpenAI
-		}
-	}
-	if s.Agent.Backend == BackendOpenAI && s.Agent.OpenAI.BaseURL == "" {
-		s.Agent.OpenAI.BaseURL = DefaultOpenAIBaseURL
-	}
 }
 
 // check applies the rules that types alone do not say, and puts names and origins
@@ -225,21 +201,8 @@ func (s *Settings) check(given map[string]bool) (problems []string) {
 		g.ControlUI.AllowedOrigins[i] = origin
 	}
 	problems = append(problems, s.checkRest()...)
-	if b := s.Agent.Backend; b != BackendBuiltin && b != BackendOpenAI {
-		bad("agent.backend must be %q or %q", BackendBuiltin, BackendOpenAI)
-	}
-	if u := s.Agent.OpenAI.BaseURL; u != "" && !isBaseURL(u) {
-		bad("agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL without user name, query or fragment")
-	}
-	if c := s.Agent.OpenAI.Cost; min(c.Input, c.Output, c.CacheRead, c.CacheWrite) < 0 {
-		bad("agent.openai.cost must not hold a number below 0")
-	}
-	if f := s.Agent.OpenAI.Fallbacks; len(f) > fallbacksMax || slices.Contains(f, "") {
-		bad("agent.openai.fallbacks must be at most %d names of models", fallbacksMax)
-	}
-	if n := s.Agent.OpenAI.ContextTokens; n < 0 || n > contextTokensMax {
-		bad("agent.openai.contextTokens must be between 0 and %d", contextTokensMax)
-	}
+	problems = append(problems, s.Models.check()...)
+	problems = append(problems, s.Agents.check()...)
 	return problems
 }
 

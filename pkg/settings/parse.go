@@ -86,6 +86,11 @@ func (w *walker) fill(path string, n *json5.Node, dst reflect.Value) {
 }
 
 func (w *walker) fillStruct(path string, n *json5.Node, dst reflect.Value) {
+	if dst.Type() == choiceType && n.Kind == json5.String {
+		w.given[path] = true
+		dst.Set(reflect.ValueOf(ModelChoice{Primary: n.Text}))
+		return
+	}
 	if n.Kind != json5.Object {
 		if path == "" {
 			w.bad("the file", n, "must be an object, not %s", kind(n))
@@ -110,7 +115,7 @@ func (w *walker) fillStruct(path string, n *json5.Node, dst reflect.Value) {
 		if rest[m.Key] == nil {
 			continue
 		}
-		if full := join(path, m.Key); !w.foreign(full, m.Value) {
+		if full := join(path, m.Key); !w.moved(full, m.Value) && !w.foreign(full, m.Value) {
 			w.unknown(full, m.Value)
 		}
 	}
@@ -215,8 +220,8 @@ func knownKeys(t reflect.Type, path string) []string {
 		f := t.Field(i)
 		full := join(path, f.Tag.Get("json"))
 		keys = append(keys, full)
-		if isGroup(f.Type) {
-			keys = append(keys, knownKeys(f.Type, full)...)
+		if inner, suffix := innermost(f.Type); isGroup(inner) {
+			keys = append(keys, knownKeys(inner, full+suffix)...)
 		}
 	}
 	return keys

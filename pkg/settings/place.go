@@ -59,7 +59,7 @@ func (p place) hides(n *json5.Node) bool {
 		return false
 	}
 	if !p.foreign {
-		return p.t == nil || p.t == secretType || isGroup(p.t)
+		return p.t == nil || p.t == secretType || isGroup(p.t) && (p.t != choiceType || n.Kind != json5.String)
 	}
 	return p.hiding == hideAll || n.Kind == json5.String && (p.hiding == hideText || withUser.MatchString(n.Text))
 }

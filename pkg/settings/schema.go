@@ -18,6 +18,9 @@ func Schema() []byte {
 			if t == reflect.TypeFor[Secret]() {
 				return &jsonschema.Schema{Type: "string", WriteOnly: true}
 			}
+			if t == choiceType {
+				return choiceSchema()
+			}
 			return nil
 		},
 	}

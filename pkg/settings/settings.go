@@ -34,8 +34,6 @@ const (
 	bufferedBytesMax    = 50 << 20
 	contextTokensMax    = 100_000_000
 	fallbacksMax        = 8
-	BackendBuiltin      = "builtin"
-	BackendOpenAI       = "openai"
 	BindLoopback        = "loopback"
 	BindLAN             = "lan"
 	configFileName      = "coderclaw.json"
@@ -70,7 +68,8 @@ const (
 // Settings is the whole of coderclaw.json, resolved.
 type Settings struct {
 	Gateway Gateway `json:"gateway" reload:"restart" jsonschema_description:"How the gateway listens and whom it lets in."`
-	Agent   Agent   `json:"agent" reload:"restart" jsonschema_description:"Which model answers."`
+	Models  Models  `json:"models" reload:"hot" jsonschema_description:"Which models there are. A change holds for the next run; runs go on with what they began."`
+	Agents  Agents  `json:"agents" reload:"hot" jsonschema_description:"Which agents there are, and which model answers for them. A change holds for the next run."`
 	Tasks   Tasks   `json:"tasks" reload:"hot" advanced:"true" jsonschema_description:"What the task engine takes at a time and how long it remembers. Every answer of an agent is a task."`
 	Logging Logging `json:"logging" reload:"hot" jsonschema_description:"What is logged."`
 	UI      UI      `json:"ui" reload:"none" jsonschema_description:"How clients look."`
@@ -178,30 +177,6 @@ type Remote struct {
 	TLSFingerprint string `json:"tlsFingerprint" jsonschema_description:"SHA-256 of the certificate, or of its key, that a wss:// gateway on another machine must show: coderclaw tls show prints it there. CODERCLAW_GATEWAY_TLS_FINGERPRINT and --tls-fingerprint override it."`
 }
 
-// Agent is which model answers.
-type Agent struct {
-	Backend string `json:"backend" jsonschema:"enum=builtin,enum=openai" jsonschema_description:"builtin needs no model; openai is any server that speaks OpenAI's chat completions. When unset: openai if OPENAI_BASE_URL is in the environment, else builtin."`
-	OpenAI  OpenAI `json:"openai" jsonschema_description:"The OpenAI-compatible server."`
-}
-
-// OpenAI is where an OpenAI-compatible server listens and what to ask of it.
-type OpenAI struct {
-	BaseURL       string   `json:"baseUrl" env:"OPENAI_BASE_URL" example:"http://127.0.0.1:11434/v1" jsonschema:"format=uri" jsonschema_description:"Base URL, such as http://127.0.0.1:11434/v1. OPENAI_BASE_URL overrides it."`
-	APIKey        Secret   `json:"apiKey" env:"OPENAI_API_KEY" example:"${MODEL_API_KEY}" jsonschema_description:"API key. OPENAI_API_KEY overrides it."`
-	Model         string   `json:"model" env:"OPENAI_MODEL" example:"llama3.2" jsonschema_description:"Model name. OPENAI_MODEL overrides it."`
-	Fallbacks     []string `json:"fallbacks" example:"[\"llama3.1\"]" jsonschema_description:"Models to ask, in this order, when the model fails before it has said anything. An agent may have its own (agents.update)."`
-	ContextTokens int64    `json:"contextTokens" example:"32768" jsonschema:"minimum=0,maximum=100000000" jsonschema_description:"Context window of the model in tokens; 0 leaves it to the backend."`
-	Cost          Cost     `json:"cost" jsonschema_description:"What the model costs, for usage.cost. Without it, its tokens are counted and their cost is flagged as missing."`
-}
-
-// Cost is the price of a model's tokens, in US dollars for a million of them.
-type Cost struct {
-	Input      float64 `json:"input" jsonschema:"minimum=0" jsonschema_description:"US dollars for a million prompt tokens."`
-	Output     float64 `json:"output" jsonschema:"minimum=0" jsonschema_description:"US dollars for a million answer tokens."`
-	CacheRead  float64 `json:"cacheRead" jsonschema:"minimum=0" jsonschema_description:"US dollars for a million prompt tokens read from a cache."`
-	CacheWrite float64 `json:"cacheWrite" jsonschema:"minimum=0" jsonschema_description:"US dollars for a million prompt tokens written to a cache."`
-}
-
 // Default returns the settings of an empty file.
 func Default() *Settings {
 	return &Settings{
@@ -213,6 +188,8 @@ func Default() *Settings {
 			Reload: Reload{Mode: ReloadHybrid, DebounceMs: DefaultDebounceMs},
 			TLS:    TLS{AutoGenerate: true},
 		},
-		Tasks: defaultTasks(),
+		Models: Models{Mode: ModelsMerge},
+		Agents: Agents{Defaults: AgentDefaults{MaxConcurrent: DefaultMaxConcurrent, TimeoutSeconds: DefaultTimeoutSeconds}},
+		Tasks:  defaultTasks(),
 	}
 }

@@ -42,7 +42,7 @@ func TestLoadDefaults(t *testing.T) {
 	require.Equal(t, 18789, s.Gateway.Port)
 	require.Equal(t, "loopback", s.Gateway.Bind)
 	require.Equal(t, 16<<20, s.Gateway.MaxBufferedBytes)
-	require.Equal(t, "builtin", s.Agent.Backend)
+	require.Equal(t, ModelBuiltin, s.Agents.Defaults.Model.Primary)
 	require.False(t, s.Gateway.Auth.Token.IsSet())
 	require.False(t, s.Gateway.Auth.AllowLegacySignature)
 	require.Equal(t, "token", s.Gateway.Auth.Mode)
@@ -70,8 +70,14 @@ func TestLoadReadsEveryKey(t *testing.T) {
   tasks: {perAgent: 1, openMax: 200, leaseSeconds: 5, retryBackoffMs: 100, retentionDays: 2, retentionCount: 300, retentionBytes: 1048576, keyRetentionHours: 48, watcherLagEvents: 400},
   logging: {level: "warn"}, ui: {seamColor: "#112233"}, meta: {lastTouchedVersion: "1", lastTouchedAt: "2026-11-22"},
   /* the model */
-  agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", model: "m", fallbacks: ["n"], contextTokens: 8192,
-    cost: { input: 2.5, output: 10, cacheRead: 0.25, cacheWrite: 3 } } },
+  models: { mode: "replace", providers: {
+    local: { baseUrl: "http://127.0.0.1:11434/v1", apiKey: "k", api: "openai-completions", models: [
+      { id: "m", name: "M", contextWindow: 8192, maxTokens: 512, reasoning: true, input: ["text", "image"], cost: { input: 2.5, output: 10, cacheRead: 0.25, cacheWrite: 3 } },
+      { id: "org/n" } ] },
+    "far-away": { baseUrl: "https://models.example.com/v1" } } },
+  agents: { defaults: { model: { primary: "m", fallbacks: ["org/n", "far-away/x", "Local/y", "z"] }, workspace: "~/w", contextTokens: 4096, maxConcurrent: 3, timeoutSeconds: 30 },
+    list: [ { id: "ops", default: true, name: "Ops", workspace: "ops", model: "far-away/org/x", identity: { name: "Otto", theme: "calm", emoji: "O", avatar: "o.png" } },
+      { id: "other", model: { fallbacks: [] } } ] },
 }`)
 	s, err := Load(Source{Path: path, Getenv: noEnv})
 	require.NoError(t, err)
@@ -92,27 +98,40 @@ func TestLoadReadsEveryKey(t *testing.T) {
 		},
 		Tasks:   Tasks{PerAgent: 1, OpenMax: 200, LeaseSeconds: 5, RetryBackoffMs: 100, RetentionDays: 2, RetentionCount: 300, RetentionBytes: 1 << 20, KeyRetentionHours: 48, WatcherLagEvents: 400},
 		Logging: Logging{Level: "warn"}, UI: UI{SeamColor: "#112233"}, Meta: Meta{LastTouchedVersion: "1", LastTouchedAt: "2026-11-22"},
-		Agent: Agent{Backend: "openai", OpenAI: OpenAI{
-			BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), Model: "m", Fallbacks: []string{"n"}, ContextTokens: 8192,
-			Cost: Cost{Input: 2.5, Output: 10, CacheRead: 0.25, CacheWrite: 3},
+		Models: Models{Mode: "replace", Providers: map[string]Provider{
+			"local": {BaseURL: "http://127.0.0.1:11434/v1", APIKey: NewSecret("k"), API: APICompletions, Models: []Model{
+				{ID: "m", Name: "M", ContextWindow: 8192, MaxTokens: 512, Reasoning: true, Input: []string{"text", "image"}, Cost: Cost{Input: 2.5, Output: 10, CacheRead: 0.25, CacheWrite: 3}},
+				{ID: "org/n"},
+			}},
+			"far-away": {BaseURL: "https://models.example.com/v1", API: APICompletions},
 		}},
+		Agents: Agents{
+			Defaults: AgentDefaults{
+				Model:     ModelChoice{Primary: "local/m", Fallbacks: []string{"local/org/n", "far-away/x", "local/y", "local/z"}},
+				Workspace: "~/w", ContextTokens: 4096, MaxConcurrent: 3, TimeoutSeconds: 30,
+			},
+			List: []Agent{
+				{ID: "ops", Default: true, Name: "Ops", Workspace: "ops", Model: ModelChoice{Primary: "far-away/org/x"}, Identity: AgentIdentity{Name: "Otto", Theme: "calm", Emoji: "O", Avatar: "o.png"}},
+				{ID: "other", Model: ModelChoice{Fallbacks: []string{}}},
+			},
+		},
 	}, s)
 }
 
 func TestLoadPrecedence(t *testing.T) {
-	path := writeConfig(t, `{gateway: {port: 1000, auth: {token: "file"}}, agent: {openai: {model: "file", apiKey: "file"}}}`)
+	path := writeConfig(t, `{gateway: {port: 1000, auth: {token: "file"}}, models: {providers: {openai: {apiKey: "file"}}}, agents: {defaults: {model: "file"}}}`)
 	environ := env("CODERCLAW_GATEWAY_PORT", "2000", "CODERCLAW_GATEWAY_TOKEN", "env", "OPENAI_MODEL", "env", "OPENAI_API_KEY", "env")
 	port, token := 3000, "flag"
 
 	s, err := Load(Source{Path: path, Getenv: noEnv})
 	require.NoError(t, err)
-	require.Equal(t, []any{1000, "file", "file", "file"},
-		[]any{s.Gateway.Port, s.Gateway.Auth.Token.Reveal(), s.Agent.OpenAI.Model, s.Agent.OpenAI.APIKey.Reveal()})
+	require.Equal(t, []any{1000, "file", "openai/file", "file"},
+		[]any{s.Gateway.Port, s.Gateway.Auth.Token.Reveal(), s.Agents.Defaults.Model.Primary, s.Models.Providers["openai"].APIKey.Reveal()})
 
 	s, err = Load(Source{Path: path, Getenv: environ})
 	require.NoError(t, err)
-	require.Equal(t, []any{2000, "env", "env", "env"},
-		[]any{s.Gateway.Port, s.Gateway.Auth.Token.Reveal(), s.Agent.OpenAI.Model, s.Agent.OpenAI.APIKey.Reveal()})
+	require.Equal(t, []any{2000, "env", "openai/env", "env"},
+		[]any{s.Gateway.Port, s.Gateway.Auth.Token.Reveal(), s.Agents.Defaults.Model.Primary, s.Models.Providers["openai"].APIKey.Reveal()})
 
 	s, err = Load(Source{Path: path, Getenv: environ, Flags: Flags{Port: &port, Token: &token}})
 	require.NoError(t, err)
@@ -161,23 +180,43 @@ func TestLoadPicksTheAuthMode(t *testing.T) {
 	require.Empty(t, entries, "no token is generated for a mode without one")
 }
 
-func TestLoadPicksTheBackend(t *testing.T) {
+// The environment speaks of the provider openai as it always has; what the file says
+// more is the file's.
+func TestLoadPicksTheModel(t *testing.T) {
+	const local = `local:{baseUrl:"http://l/v1"}`
 	cases := []struct {
-		name, file, backend, baseURL string
-		env                          []string
+		name, file string
+		env        []string
+		model      string
+		urls       map[string]string
 	}{
-		{name: "nothing said", file: "{}", backend: "builtin"},
-		{name: "base URL in the environment", file: "{}", env: []string{"OPENAI_BASE_URL", "http://h/v1"}, backend: "openai", baseURL: "http://h/v1"},
-		{name: "file insists on builtin", file: `{agent:{backend:"builtin"}}`, env: []string{"OPENAI_BASE_URL", "http://h/v1"}, backend: "builtin", baseURL: "http://h/v1"},
-		{name: "a key alone selects nothing", file: "{}", env: []string{"OPENAI_API_KEY", "k"}, backend: "builtin"},
-		{name: "openai without base URL", file: `{agent:{backend:"openai"}}`, backend: "openai", baseURL: DefaultOpenAIBaseURL},
+		{name: "nothing said", file: "{}", model: ModelBuiltin},
+		{name: "base URL in the environment", file: "{}", env: []string{"OPENAI_BASE_URL", "http://h/v1"}, model: "openai/", urls: map[string]string{"openai": "http://h/v1"}},
+		{name: "and a model", file: "{}", env: []string{"OPENAI_BASE_URL", "http://h/v1", "OPENAI_MODEL", "org/m"}, model: "openai/org/m", urls: map[string]string{"openai": "http://h/v1"}},
+		{name: "the environment over the file", file: `{models:{providers:{openai:{baseUrl:"http://f/v1"}}},agents:{defaults:{model:"openai/f"}}}`, env: []string{"OPENAI_BASE_URL", "http://h/v1", "OPENAI_MODEL", "m"}, model: "openai/m", urls: map[string]string{"openai": "http://h/v1"}},
+		{name: "file insists on builtin", file: `{agents:{defaults:{model:"builtin"}}}`, env: []string{"OPENAI_BASE_URL", "http://h/v1", "OPENAI_MODEL", "m"}, model: ModelBuiltin, urls: map[string]string{"openai": "http://h/v1"}},
+		{name: "a key alone selects nothing", file: "{}", env: []string{"OPENAI_API_KEY", "k"}, model: ModelBuiltin},
+		{name: "a model alone selects nothing", file: "{}", env: []string{"OPENAI_MODEL", "m"}, model: ModelBuiltin},
+		{name: "a model of openai is enough", file: `{agents:{defaults:{model:"openai/m"}}}`, env: []string{"OPENAI_API_KEY", "k"}, model: "openai/m", urls: map[string]string{"openai": DefaultOpenAIBaseURL}},
+		{name: "the only provider", file: `{models:{providers:{` + local + `}}}`, model: "local/", urls: map[string]string{"local": "http://l/v1"}},
+		{name: "the only provider's first model", file: `{models:{providers:{local:{baseUrl:"http://l/v1",models:[{id:"a"},{id:"b"}]}}}}`, model: "local/a", urls: map[string]string{"local": "http://l/v1"}},
+		{name: "two, and the environment", file: `{models:{providers:{` + local + `}}}`, env: []string{"OPENAI_BASE_URL", "http://h/v1"}, model: "openai/", urls: map[string]string{"local": "http://l/v1", "openai": "http://h/v1"}},
+		{name: "the model of another provider stays", file: `{models:{providers:{` + local + `}},agents:{defaults:{model:"local/x"}}}`, env: []string{"OPENAI_BASE_URL", "http://h/v1"}, model: "local/x", urls: map[string]string{"local": "http://l/v1", "openai": "http://h/v1"}},
+		{name: "a bare name that one provider has", file: `{models:{providers:{` + local + `,more:{baseUrl:"http://m/v1",models:[{id:"org/b"}]}}},agents:{defaults:{model:"org/b"}}}`, model: "more/org/b", urls: map[string]string{"local": "http://l/v1", "more": "http://m/v1"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := Load(Source{Path: writeConfig(t, c.file), Getenv: env(c.env...)})
 			require.NoError(t, err)
-			require.Equal(t, c.backend, s.Agent.Backend)
-			require.Equal(t, c.baseURL, s.Agent.OpenAI.BaseURL)
+			require.Equal(t, c.model, s.Agents.Defaults.Model.Primary)
+			urls := map[string]string{}
+			for id, p := range s.Models.Providers {
+				urls[id] = p.BaseURL
+			}
+			if c.urls == nil {
+				c.urls = map[string]string{}
+			}
+			require.Equal(t, c.urls, urls)
 		})
 	}
 }
@@ -212,11 +251,38 @@ func TestLoadRefuses(t *testing.T) {
 		{"origin wildcard", `{gateway:{controlUi:{allowedOrigins:["*"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
 		{"origin null", `{gateway:{controlUi:{allowedOrigins:["null"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
 		{"origin with user name", `{gateway:{controlUi:{allowedOrigins:["http://a@b"]}}}`, "gateway.controlUi.allowedOrigins[0] must be scheme://host"},
-		{"backend", `{agent:{backend:"claude"}}`, `agent.backend must be "builtin" or "openai"`},
-		{"a nameless fallback", `{agent:{openai:{fallbacks:["a",""]}}}`, "agent.openai.fallbacks must be at most 8 names of models"},
-		{"many fallbacks", `{agent:{openai:{fallbacks:["1","2","3","4","5","6","7","8","9"]}}}`, "agent.openai.fallbacks must be at most 8 names of models"},
-		{"base URL scheme", `{agent:{openai:{baseUrl:"file:///x"}}}`, "agent.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL"},
-		{"base URL with password", `{agent:{openai:{baseUrl:"http://u:p@h/v1"}}}`, "without user name"},
+		{"the backend of earlier versions", `{agent:{backend:"openai"}}`, "line 1: unknown key agent.backend: a model service is an entry of models.providers"},
+		{"each key of earlier versions", "{agent:{openai:{\nbaseUrl:'x',\napiKey:'x',\nmodel:'x',\nfallbacks:[],\ncontextTokens:1,\ncost:{input:1}}}}", "line 2: unknown key agent.openai.baseUrl: write models.providers.openai.baseUrl; " +
+			"line 3: unknown key agent.openai.apiKey: write models.providers.openai.apiKey; line 4: unknown key agent.openai.model: write agents.defaults.model, such as \"openai/MODEL\"; " +
+			"line 5: unknown key agent.openai.fallbacks: write agents.defaults.model.fallbacks, such as [\"openai/MODEL\"]; line 6: unknown key agent.openai.contextTokens: write models.providers.openai.models[].contextWindow, or agents.defaults.contextTokens for all models; " +
+			"line 7: unknown key agent.openai.cost: write models.providers.openai.models[].cost"},
+		{"an empty section of earlier versions", `{agent:{}}`, "unknown key agent: write models.providers"},
+		{"another key of that section", `{agent:{zebra:1}}`, "unknown key agent.zebra: write models.providers"},
+		{"unknown key of a provider", `{models:{providers:{x:{baseURL:"http://h"}}}}`, "unknown key models.providers.x.baseURL (did you mean models.providers.*.baseUrl?)"},
+		{"provider without address", `{models:{providers:{x:{}}}}`, "models.providers.x.baseUrl is missing"},
+		{"provider's name", `{models:{providers:{"X.1":{baseUrl:"http://h"}}}}`, `models.providers has the name "X.1"`},
+		{"provider builtin", `{models:{providers:{builtin:{baseUrl:"http://h"}}}}`, "models.providers.builtin is the name of the gateway's fixed replies"},
+		{"another api", "{models:{providers:{'a-b':{baseUrl:'http://h',\napi:'anthropic-messages'}}}}", "line 2: models.providers.a-b.api is one that this gateway does not speak: openai-completions is the only one so far"},
+		{"base URL scheme", `{models:{providers:{openai:{baseUrl:"file:///x"}}}}`, "models.providers.openai.baseUrl (or OPENAI_BASE_URL) must be an http or https URL"},
+		{"base URL with password", `{models:{providers:{x:{baseUrl:"http://u:p@h/v1"}}}}`, "models.providers.x.baseUrl must be an http or https URL without user name"},
+		{"mode of models", `{models:{mode:"both"}}`, `models.mode must be "merge" or "replace"`},
+		{"a nameless model", `{models:{providers:{x:{baseUrl:"http://h",models:[{}]}}}}`, "models.providers.x.models[0].id must be the model's name"},
+		{"a model twice", `{models:{providers:{x:{baseUrl:"http://h",models:[{id:"a"},{id:"a"}]}}}}`, "models.providers.x.models[1].id names a model that stands in the list already"},
+		{"a model's input", `{models:{providers:{x:{baseUrl:"http://h",models:[{id:"a",input:["text","smell"]}]}}}}`, "models.providers.x.models[0].input[1] must be one of text, image"},
+		{"a model's price", `{models:{providers:{x:{baseUrl:"http://h",models:[{id:"a",cost:{input:-1}}]}}}}`, "models.providers.x.models[0].cost must not hold a number below 0"},
+		{"two providers and no model", `{models:{providers:{x:{baseUrl:"http://h"},y:{baseUrl:"http://h"}}}}`, "agents.defaults.model must say which of the models answers, as PROVIDER/MODEL with one of the providers x, y, builtin"},
+		{"no such provider", "{models:{providers:{x:{baseUrl:'http://h'}}},agents:{defaults:{model:{primary:'x/a',fallbacks:[\n'z/a']}}}}", "line 2: agents.defaults.model.fallbacks[0] names the provider z, which models.providers does not have"},
+		{"a model without any provider", `{agents:{defaults:{model:"m"}}}`, "agents.defaults.model.primary must be PROVIDER/MODEL with one of the providers builtin"},
+		{"a nameless fallback", `{models:{providers:{x:{baseUrl:"http://h"}}},agents:{defaults:{model:{fallbacks:[""]}}}}`, "agents.defaults.model.fallbacks[0] must be PROVIDER/MODEL"},
+		{"many fallbacks", `{models:{providers:{x:{baseUrl:"http://h"}}},agents:{defaults:{model:{fallbacks:["1","2","3","4","5","6","7","8","9"]}}}}`, "agents.defaults.model.fallbacks must be at most 8 models"},
+		{"number for a model", `{agents:{defaults:{model:1}}}`, "agents.defaults.model must be an object, not a whole number"},
+		{"too few at a time", `{agents:{defaults:{maxConcurrent:0}}}`, "agents.defaults.maxConcurrent must be between 1 and 4096"},
+		{"no time at all", `{agents:{defaults:{timeoutSeconds:0}}}`, "agents.defaults.timeoutSeconds must be between 1 and 86400"},
+		{"agent's id", `{agents:{list:[{id:"A b"}]}}`, "agents.list[0].id must be 1 to 64 of a-z"},
+		{"agent twice", `{agents:{list:[{id:"a"},{id:"a"}]}}`, "agents.list[1].id names an agent that stands in the list already"},
+		{"two defaults", `{agents:{list:[{id:"a",default:true},{id:"b",default:true}]}}`, "agents.list[1].default is true of an earlier agent already"},
+		{"agent's model", `{agents:{list:[{id:"a",model:"z/y"}]}}`, "agents.list[0].model.primary names the provider z"},
+		{"agent's name", `{agents:{list:[{id:"a",identity:{name:"a\nb"}}]}}`, "agents.list[0].identity.name must be one line"},
 		{"certificate without key", `{gateway:{tls:{certPath:"/c"}}}`, "gateway.tls.certPath and gateway.tls.keyPath belong together"},
 		{"key without certificate", `{gateway:{tls:{keyPath:"/k"}}}`, "gateway.tls.certPath and gateway.tls.keyPath belong together"},
 		{"no certificate at all", `{gateway:{tls:{enabled:true,autoGenerate:false}}}`, "gateway.tls.enabled needs a certificate"},
@@ -378,7 +444,7 @@ func TestSecretNeverPrints(t *testing.T) {
 	const text = "hunter2-hunter2"
 	s := Default()
 	s.Gateway.Auth.Token = NewSecret(text)
-	s.Agent.OpenAI.APIKey = NewSecret(text)
+	s.Models.Providers = map[string]Provider{"openai": {APIKey: NewSecret(text)}}
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
 		fmt.Fprintf(&out, verb+"\n", s.Gateway.Auth.Token)
@@ -411,6 +477,16 @@ func TestSchema(t *testing.T) {
 	var walk func(path string, node map[string]any)
 	walk = func(path string, node map[string]any) {
 		require.NotContains(t, node, "required", "%s: no key is required", path)
+		for suffix, member := range map[string]string{".*": "additionalProperties", "[]": "items"} {
+			if inner, ok := node[member].(map[string]any); ok {
+				walk(path+suffix, inner)
+			}
+		}
+		if either, ok := node["anyOf"].([]any); ok {
+			for _, one := range either {
+				walk(path, one.(map[string]any))
+			}
+		}
 		props, ok := node["properties"].(map[string]any)
 		if !ok {
 			return
@@ -434,10 +510,15 @@ func TestSchema(t *testing.T) {
 		"gateway.tls.enabled", "gateway.tls.autoGenerate", "gateway.tls.certPath", "gateway.tls.keyPath", "gateway.remote", "gateway.remote.tlsFingerprint", "gateway.remote.url", "gateway.remote.token", "gateway.remote.password", "gateway.mode",
 		"tasks", "tasks.perAgent", "tasks.openMax", "tasks.leaseSeconds", "tasks.retryBackoffMs", "tasks.retentionDays", "tasks.retentionCount", "tasks.retentionBytes",
 		"tasks.keyRetentionHours", "tasks.watcherLagEvents",
-		"gateway.maxBufferedBytes", "agent", "agent.backend", "agent.openai", "agent.openai.baseUrl", "agent.openai.apiKey",
-		"agent.openai.model", "agent.openai.fallbacks", "agent.openai.contextTokens", "gateway.reload", "gateway.reload.mode", "gateway.reload.debounceMs",
+		"gateway.maxBufferedBytes", "models", "models.mode", "models.providers", "models.providers.*.baseUrl", "models.providers.*.apiKey", "models.providers.*.api",
+		"models.providers.*.models", "models.providers.*.models[].id", "models.providers.*.models[].name", "models.providers.*.models[].contextWindow",
+		"models.providers.*.models[].maxTokens", "models.providers.*.models[].reasoning", "models.providers.*.models[].input", "models.providers.*.models[].cost",
+		"models.providers.*.models[].cost.input", "models.providers.*.models[].cost.output", "models.providers.*.models[].cost.cacheRead", "models.providers.*.models[].cost.cacheWrite",
+		"agents", "agents.defaults", "agents.defaults.model", "agents.defaults.model.primary", "agents.defaults.model.fallbacks", "agents.defaults.workspace",
+		"agents.defaults.contextTokens", "agents.defaults.maxConcurrent", "agents.defaults.timeoutSeconds", "agents.list", "agents.list[].id", "agents.list[].default",
+		"agents.list[].name", "agents.list[].workspace", "agents.list[].model", "agents.list[].model.primary", "agents.list[].model.fallbacks", "agents.list[].identity",
+		"agents.list[].identity.name", "agents.list[].identity.theme", "agents.list[].identity.emoji", "agents.list[].identity.avatar", "gateway.reload", "gateway.reload.mode", "gateway.reload.debounceMs",
 		"logging", "logging.level", "ui", "ui.seamColor", "meta", "meta.lastTouchedVersion", "meta.lastTouchedAt",
-		"agent.openai.cost", "agent.openai.cost.input", "agent.openai.cost.output", "agent.openai.cost.cacheRead", "agent.openai.cost.cacheWrite",
 	}, keys)
 	token := doc["properties"].(map[string]any)["gateway"].(map[string]any)["properties"].(map[string]any)["auth"].(map[string]any)["properties"].(map[string]any)["token"].(map[string]any)
 	require.Equal(t, "string", token["type"])

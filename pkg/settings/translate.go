@@ -66,7 +66,7 @@ func Translate(raw []byte) (t Translation, err error) {
 	}
 	var leaves []leaf
 	t.split("", top, schema, &leaves)
-	leaves = t.renamed(top, leaves)
+	leaves = append(t.models(top), t.renamed(top, leaves)...)
 	return t, t.fit(leaves)
 }
 
@@ -78,6 +78,7 @@ func (t *Translation) split(path string, doc, schema map[string]any, leaves *[]l
 		known, ok := properties[key].(map[string]any)
 		value, isObject := doc[key].(map[string]any)
 		switch {
+		case full == providersKey || full == agentsKey || full == modelKey: // see models
 		case !ok:
 			t.Unknown = append(t.Unknown, printable(full))
 		case isObject && known["properties"] != nil:
@@ -150,7 +151,7 @@ func (t *Translation) fit(leaves []leaf) error {
 		})
 		for _, l := range leaves {
 			next := with(config, strings.Split(l.key, "."), l.value)
-			if err := loads(path, next); err != nil {
+			if err := loads(path, chosen(next)); err != nil {
 				t.refuse(l.key, whyNot(err, path))
 				left = append(left, l)
 				continue
@@ -162,6 +163,11 @@ func (t *Translation) fit(leaves []leaf) error {
 	}
 	if len(t.Taken) == 0 {
 		return nil
+	}
+	if loads(path, config) != nil {
+		config = chosen(config)
+		t.Taken = append(t.Taken, modelKey+".primary")
+		t.refuse(modelKey, "no model of a provider that is taken over is chosen; until one is, the gateway's fixed replies answer")
 	}
 	slices.Sort(t.Taken)
 	t.JSON, err = json.MarshalIndent(config, "", "  ")

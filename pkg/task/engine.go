@@ -87,6 +87,9 @@ type ClaimOpts struct {
 	Wait time.Duration
 	// TTL is how long the lease holds without a heartbeat; 0 means the engine's.
 	TTL time.Duration
+	// Overtake leases a TaskID although the engine's limits are reached: for work that
+	// takes no time, such as the command that stops another task.
+	Overtake bool
 	// Plan leaves the task in planning, and no attempt is counted, until Lease.Begin.
 	Plan bool
 }

@@ -141,7 +141,7 @@ func (run *Run) statusText() (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "CoderClaw %s, up %s\n", strings.TrimSpace(r.version), duration(time.Since(r.startedAt)))
 	fmt.Fprintf(&b, "Backend: %s\n", r.backend.Name())
-	fmt.Fprintf(&b, "Model: %s\n", run.runs.modelText(entry))
+	fmt.Fprintf(&b, "Model: %s\n", run.runs.modelText(run.req.AgentID, entry))
 	fmt.Fprintf(&b, "Thinking: %s\n", orElse(entry.ThinkingLevel, "off"))
 	fmt.Fprintf(&b, "Session: %s, %d messages\n", run.req.SessionKey, entry.MessageCount)
 	fmt.Fprintf(&b, "Last turn: %d tokens in, %d out", entry.InputTokens, entry.OutputTokens)
@@ -225,17 +225,22 @@ func (run *Run) modelsText(models []agent.Model, listErr error) (string, error) 
 		return "", fmt.Errorf("the session could not be read: %w", err)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Model: %s", run.runs.modelText(entry))
+	fmt.Fprintf(&b, "Model: %s", run.runs.modelText(run.req.AgentID, entry))
 	if listErr != nil {
 		fmt.Fprintf(&b, "\nThe list of models did not answer: %v", listErr)
 		return b.String(), nil
 	}
+	several := slices.ContainsFunc(models, func(m agent.Model) bool { return m.Provider != models[0].Provider })
 	for i, m := range models {
 		if i == modelsTextMax {
 			fmt.Fprintf(&b, "\nand %d more", len(models)-i)
 			break
 		}
-		fmt.Fprintf(&b, "\n- %s", m.ID)
+		name := m.ID
+		if several {
+			name = m.Provider + "/" + m.ID
+		}
+		fmt.Fprintf(&b, "\n- %s", name)
 	}
 	return b.String(), nil
 }
@@ -253,8 +258,22 @@ func findModel(models []agent.Model, id string) (agent.Model, bool) {
 
 // modelText names the model of a session: what was chosen, else what answered
 // last.
-func (r *Runs) modelText(e session.Entry) string {
-	switch chosen := r.chosenModel(e); {
+func (r *Runs) modelText(agentID string, e session.Entry) string {
+	b := r.current()
+	if _, many := b.(agent.Chooser); many {
+		chosen := r.chosenModel(b, agentID, e)
+		choice, err := r.choose(b, agentID, chosen)
+		switch {
+		case err != nil:
+			return err.Error()
+		case chosen != "":
+			return choice.Ref()
+		case choice.Model == "":
+			return "the first that " + choice.Provider + " lists (default)"
+		}
+		return choice.Ref() + " (default)"
+	}
+	switch chosen := r.chosenModel(b, agentID, e); {
 	case chosen != "":
 		return chosen
 	case e.Model != "":

@@ -24,24 +24,25 @@ const summaryInstructions = "You condense a conversation between a user and an a
 const summaryHead = "[Summary of the conversation so far]\n"
 
 // budgetTokens is what a turn may take of the model's window, 0 when that is not known.
-func (r *Runs) budgetTokens() int64 {
-	if r.contextTokens <= 0 {
+func (run *Run) budgetTokens() int64 {
+	window := run.choice.ContextWindow
+	if window <= 0 {
 		return 0
 	}
-	return r.contextTokens - min(reserveTokensMax, r.contextTokens/4)
+	return window - min(reserveTokensMax, window/4)
 }
 
 // converse puts a turn to the backend. A conversation that does not fit the model's window
 // is compacted first; so is, once, one that the backend finds too long before it has
 // said a word. What is too long even then goes without its oldest messages.
 func (run *Run) converse(turn agent.Turn, emit func(agent.Event)) (agent.Result, error) {
-	budget := run.runs.budgetTokens()
+	budget := run.budgetTokens()
 	if budget > 0 && tokens(turn) > budget {
 		run.compact(&turn, budget, false, emit)
 		turn.Messages = fitTokens(turn, budget)
 	}
 	said := false
-	res, err := run.runs.backend.Run(run.ctx, turn, func(e agent.Event) {
+	res, err := run.backend.Run(run.ctx, turn, func(e agent.Event) {
 		said = true
 		emit(e)
 	})
@@ -51,7 +52,7 @@ func (run *Run) converse(turn agent.Turn, emit func(agent.Event)) (agent.Result,
 	if !run.compact(&turn, min(budget, tokens(turn)*2/3), true, emit) {
 		return res, err
 	}
-	return run.runs.backend.Run(run.ctx, turn, emit)
+	return run.backend.Run(run.ctx, turn, emit)
 }
 
 // compact has the older part of the conversation summarised and takes the turn's
@@ -82,7 +83,7 @@ func (run *Run) compact(turn *agent.Turn, budget int64, retry bool, emit func(ag
 func (run *Run) summarise(ctx context.Context, turn agent.Turn, text string) (session.Message, error) {
 	turn.System, turn.Thinking = summaryInstructions, ""
 	turn.Messages = []agent.Message{{Role: "user", Text: text}}
-	res, err := run.runs.backend.Run(ctx, turn, func(agent.Event) {})
+	res, err := run.backend.Run(ctx, turn, func(agent.Event) {})
 	return session.Message{Text: res.Text, Provider: res.Provider, Model: res.Model, Usage: messageUsage(res.Usage)}, err
 }
 

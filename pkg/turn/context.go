@@ -41,7 +41,7 @@ func (run *Run) prepare() (agent.Turn, error) {
 		SessionKey: run.req.SessionKey,
 		SessionID:  entry.SessionID,
 		AgentID:    run.req.AgentID,
-		Model:      orElse(run.req.Model, run.runs.chosenModel(entry)),
+		Model:      run.pick(entry),
 		Thinking:   orElse(run.req.Thinking, entry.ThinkingLevel),
 		System:     systemPrompt(time.Now(), run.notes, run.req.System),
 		Messages:   messages,
@@ -125,16 +125,6 @@ func fit(messages []agent.Message) []agent.Message {
 	return messages
 }
 
-// chosenModel is the model that a session has chosen, or empty when it has chosen
-// none or one of another backend's: the settings name the backend, and what the
-// other called its models means nothing to this one.
-func (r *Runs) chosenModel(e session.Entry) string {
-	if e.ProviderOverride != "" && !strings.EqualFold(e.ProviderOverride, r.backend.Name()) {
-		return ""
-	}
-	return e.ModelOverride
-}
-
 // timeForm is how the model is told a time.
 const timeForm = "Mon 2006-01-02 15:04 UTC"
 
@@ -161,5 +151,5 @@ func systemPrompt(now time.Time, notes []session.Note, extra string) string {
 func (r *Runs) catalogue(ctx context.Context) ([]agent.Model, error) {
 	ctx, cancel := context.WithTimeout(ctx, modelsTimeout)
 	defer cancel()
-	return r.backend.Models(ctx)
+	return r.current().Models(ctx)
 }

@@ -66,7 +66,7 @@ type Request struct {
 	Model    string
 	// System is added to the system prompt.
 	System string
-	// Timeout is how long the turn may take; 0 means the default of 10 minutes.
+	// Timeout is how long the turn may take; 0 means that of Config.
 	Timeout time.Duration
 	// ToolConnID is the connection that wants the turn's tool events, or empty.
 	ToolConnID string
@@ -114,6 +114,7 @@ func (r *Runs) Start(ctx context.Context, req Request) (run *Run, replayed bool,
 	case isCommand:
 		req.command = &cmd
 	}
+	req.Timeout = orDefault(req.Timeout, r.timeout())
 	run, replayed, err = r.reserve(ctx, req, startsTurn)
 	if err != nil {
 		return nil, false, err

@@ -122,10 +122,12 @@ type Run struct {
 
 	// Owned by the run's goroutine.
 	stream   stream
-	lease    task.Lease // nil until the run has its turn
-	turnErr  error      // why it got none
-	asked    bool       // the question of an adopted run is in the transcript
-	admitted bool       // holds one of runs.resumeSlots
+	backend  agent.Backend // as it was configured when the turn began
+	choice   agent.Choice  // the model that it asks first
+	lease    task.Lease    // nil until the run has its turn
+	turnErr  error         // why it got none
+	asked    bool          // the question of an adopted run is in the transcript
+	admitted bool          // holds one of runs.resumeSlots
 	notes    []session.Note
 }
 

@@ -282,3 +282,14 @@ func TestExpiry(t *testing.T) {
 		})
 	}
 }
+
+// A request that does not say how long it may take has what the settings say.
+func TestTheTimeoutOfTheSettings(t *testing.T) {
+	g := newRig(t, blocked(), func(c *Config) { c.Timeout = func() time.Duration { return 5 * time.Minute } })
+	defer g.stop()
+	require.Equal(t, 6*time.Minute, g.start(ask("one", "hi")).life, "a minute of grace")
+	own := g.start(ask("two", "hi", func(q *Request) { q.Timeout = 3 * time.Minute }))
+	require.Equal(t, 4*time.Minute, own.life)
+	_, err := g.AbortSession(t.Context(), "agent:main:main", StopRPC)
+	require.NoError(t, err)
+}

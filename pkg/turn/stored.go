@@ -185,7 +185,7 @@ func (run *Run) hasTurn() bool {
 	if run.turnErr = run.unblock(); run.turnErr != nil {
 		return false
 	}
-	l, err := run.runs.tasks.Claim(run.turnCtx, task.ClaimOpts{Worker: worker, TaskID: run.taskID, Plan: true})
+	l, err := run.runs.tasks.Claim(run.turnCtx, task.ClaimOpts{Worker: worker, TaskID: run.taskID, Plan: true, Overtake: run.isCommand})
 	switch {
 	case err == nil:
 		run.hold(l)
@@ -285,7 +285,7 @@ func (r *Runs) adoptOne(ctx context.Context, l task.Lease) bool {
 	if key.Key == "" {
 		key = task.Key{Principal: t.RequestedBy.User, Namespace: task.NamespaceTask, Key: t.ID}
 	}
-	req := Request{Principal: key.Principal, Namespace: key.Namespace, Key: key.Key, SessionKey: sessionOf(&t), AgentID: t.AgentID}
+	req := Request{Principal: key.Principal, Namespace: key.Namespace, Key: key.Key, SessionKey: sessionOf(&t), AgentID: t.AgentID, Timeout: r.timeout()}
 	req.RawSessionKey = req.SessionKey
 	run := newRun(r, req, key)
 	copy(run.paramsHash[:], t.ParamsHash)

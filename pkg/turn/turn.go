@@ -102,7 +102,7 @@ func (run *Run) call(turn agent.Turn, events chan<- agent.Event, result chan<- t
 	defer func() {
 		if p := recover(); p != nil {
 			run.runs.log.Error("agent backend panicked", "runId", run.ID(),
-				"backend", run.runs.backend.Name(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				"backend", run.provider(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			res.err = errInternal(run.ID())
 		}
 		result <- res
@@ -185,7 +185,7 @@ func (run *Run) complete(res agent.Result) {
 		State:      StateFinal,
 		Text:       visible(text),
 		StopReason: res.StopReason,
-		Provider:   orElse(res.Provider, run.runs.backend.Name()),
+		Provider:   orElse(res.Provider, run.provider()),
 		Model:      orElse(res.Model, "default"),
 		Usage:      res.Usage,
 	}
@@ -193,7 +193,7 @@ func (run *Run) complete(res agent.Result) {
 	e := ending{outcome: out, notes: run.notes, message: &session.Message{
 		Role:       "assistant",
 		Text:       text,
-		API:        apiName(run.runs.backend.Name()),
+		API:        orElse(res.API, out.Provider),
 		Provider:   out.Provider,
 		Model:      out.Model,
 		StopReason: res.StopReason,
@@ -203,9 +203,7 @@ func (run *Run) complete(res agent.Result) {
 		e.SystemSent = true
 		e.AbortedLastRun = false
 		e.ModelProvider, e.Model = out.Provider, out.Model
-		if run.runs.contextTokens > 0 {
-			e.ContextTokens = run.runs.contextTokens
-		}
+		run.noteWindow(e, out.Provider, out.Model)
 		countTokens(e, res.Usage)
 	}
 	if err := run.persist(&e); errors.Is(err, task.ErrTerminal) {
@@ -246,7 +244,7 @@ func (run *Run) cut() {
 		e.message = &session.Message{
 			Role:           "assistant",
 			Text:           run.stream.raw.String(),
-			Provider:       run.runs.backend.Name(),
+			Provider:       run.provider(),
 			StopReason:     stopAborted,
 			IdempotencyKey: run.ID() + ":assistant",
 			Aborted:        true,
@@ -265,7 +263,7 @@ func (run *Run) fail(detail string, cause error) {
 	run.endAsError(detail, cause, &session.Message{
 		Role:         "assistant",
 		Text:         run.stream.raw.String(),
-		Provider:     run.runs.backend.Name(),
+		Provider:     run.provider(),
 		StopReason:   stopError,
 		ErrorMessage: errorText(cause),
 	})
@@ -298,14 +296,6 @@ func errorText(err error) string {
 		return refused.Message
 	}
 	return err.Error()
-}
-
-// apiName is what transcripts call a backend's kind of interface.
-func apiName(backend string) string {
-	if backend == "openai" {
-		return "openai-completions"
-	}
-	return backend
 }
 
 // countTokens puts a turn's usage on the session: the counters are the last

@@ -102,9 +102,12 @@ type Config struct {
 	Log      *slog.Logger
 	// Version is the program's version, shown by /status.
 	Version string
-	// ContextTokens is the size of the model's window that sessions show; 0 when
-	// it is not known.
+	// ContextTokens is the window of a Backend that is no agent.Chooser; 0 when it is
+	// not known.
 	ContextTokens int64
+	// Timeout is how long a turn may take whose request does not say; nil means 10
+	// minutes.
+	Timeout func() time.Duration
 	// RunsMax limits the runs that are queued or running, over all sessions.
 	RunsMax int
 	// SessionRunsMax limits the runs that are queued or running in one session.
@@ -134,6 +137,7 @@ type Runs struct {
 	log           *slog.Logger
 	version       string
 	contextTokens int64
+	timeout       func() time.Duration
 	startedAt     time.Time
 	runsMax       int
 	sessionMax    int
@@ -188,6 +192,7 @@ func New(cfg Config) (*Runs, error) {
 		log:           cfg.Log,
 		version:       cfg.Version,
 		contextTokens: cfg.ContextTokens,
+		timeout:       cfg.Timeout,
 		startedAt:     time.Now(),
 		runsMax:       orDefault(cfg.RunsMax, runsMaxDefault),
 		sessionMax:    orDefault(cfg.SessionRunsMax, sessionRunsMaxDefault),
@@ -203,6 +208,9 @@ func New(cfg Config) (*Runs, error) {
 		active:        map[string][]*Run{},
 		holds:         map[string]chan struct{}{},
 		arrivals:      map[string]*arrival{},
+	}
+	if r.timeout == nil {
+		r.timeout = func() time.Duration { return timeoutDefault }
 	}
 	if err := r.load(); err != nil {
 		return nil, fmt.Errorf("read the runs that were left: %w", err)

@@ -156,7 +156,8 @@ const foreign = await serveFiles(root, own);
 const model = await serveModel();
 const config = `{
   gateway: { controlUi: { allowedOrigins: ["http://${files.address}"] } }, // the page is not served by the gateway
-  agent: { backend: "openai", openai: { baseUrl: "${model.baseUrl}", model: "halves", cost: { input: 3, output: 15 } } },
+  models: { providers: { openai: { baseUrl: "${model.baseUrl}", models: [{ id: "halves", cost: { input: 3, output: 15 } }] } } },
+  agents: { defaults: { model: "openai/halves" } },
 }
 `;
 const gateway = new Gateway(binary, dir, config);

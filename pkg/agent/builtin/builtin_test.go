@@ -113,8 +113,8 @@ func TestReplyMentionsImages(t *testing.T) {
 func TestReplyExplainsOnceAndWhenAsked(t *testing.T) {
 	b := New(Config{Dial: nobody, ConfigPath: "/state/coderclaw.json"})
 	const command = "    OPENAI_BASE_URL=https://api.openai.com/v1 OPENAI_API_KEY=YOUR_KEY OPENAI_MODEL=YOUR_MODEL coderclaw gateway\n"
-	const file = "or put this into /state/coderclaw.json and start it again:\n\n" +
-		`    { agent: { backend: "openai", openai: { baseUrl: "https://api.openai.com/v1", apiKey: "YOUR_KEY", model: "YOUR_MODEL" } } }` + "\n"
+	const file = "or put this into /state/coderclaw.json, which needs no restart:\n\n" +
+		`    { models: { providers: { openai: { baseUrl: "https://api.openai.com/v1", apiKey: "YOUR_KEY" } } }, agents: { defaults: { model: "openai/YOUR_MODEL" } } }` + "\n"
 
 	first := say(t, b, "hello")
 	require.Contains(t, first, command)
@@ -140,7 +140,7 @@ func TestReplyOffersOllama(t *testing.T) {
 		{name: "with models", status: 200, body: `{"models":[{"name":"nomic-embed-text:latest"},{"name":"llama3.2:latest"},{"name":"x; rm -rf ~"}]}`, want: []string{
 			"Good news: Ollama answers at http://127.0.0.1:11434 and offers nomic-embed-text:latest, llama3.2:latest.",
 			"    OPENAI_BASE_URL=http://127.0.0.1:11434/v1 OPENAI_MODEL=llama3.2:latest coderclaw gateway\n",
-			`    { agent: { backend: "openai", openai: { baseUrl: "http://127.0.0.1:11434/v1", model: "llama3.2:latest" } } }` + "\n",
+			`    { models: { providers: { ollama: { baseUrl: "http://127.0.0.1:11434/v1" } } }, agents: { defaults: { model: "ollama/llama3.2:latest" } } }` + "\n",
 		}, lacks: "rm -rf"},
 		{name: "only an embedding model", status: 200, body: `{"models":[{"name":"embedder"}]}`, want: []string{"OPENAI_MODEL=embedder "}},
 		{name: "without models", status: 200, body: `{"models":[]}`, want: []string{"Ollama answers at http://127.0.0.1:11434, but has no model yet: run `ollama pull llama3.2`"}},

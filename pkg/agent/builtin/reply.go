@@ -83,7 +83,7 @@ func (b *Backend) explain(ctx context.Context) string {
 	s.WriteString("No language model is connected to this gateway yet. What you read is a fixed reply of the program itself, not of an AI.\n\n")
 	b.explainOllama(&s, b.ollama.lookUp(ctx))
 	s.WriteString("To connect any OpenAI-compatible service, stop the gateway and start it with:\n\n")
-	writeSetting(&s, b.configPath, "https://api.openai.com/v1", "YOUR_MODEL", true)
+	writeSetting(&s, b.configPath, "openai", "https://api.openai.com/v1", "YOUR_MODEL", true)
 	s.WriteString("Send /help for what works without a model.")
 	return s.String()
 }
@@ -96,19 +96,19 @@ func (b *Backend) explainOllama(s *strings.Builder, found finding) {
 		fmt.Fprintf(s, "Ollama answers at %s, but has no model yet: run `ollama pull llama3.2`, then ask me again.\n\n", b.ollama.url)
 	default:
 		fmt.Fprintf(s, "Good news: Ollama answers at %s and offers %s. To use it, stop the gateway and start it with:\n\n", b.ollama.url, strings.Join(found.models, ", "))
-		writeSetting(s, b.configPath, b.ollama.url+"/v1", found.preferred(), false)
+		writeSetting(s, b.configPath, "ollama", b.ollama.url+"/v1", found.preferred(), false)
 	}
 }
 
 // writeSetting writes the same setting as environment and as configuration.
-func writeSetting(s *strings.Builder, path, baseURL, model string, key bool) {
+func writeSetting(s *strings.Builder, path, provider, baseURL, model string, key bool) {
 	envKey, fileKey := "", ""
 	if key {
-		envKey, fileKey = " OPENAI_API_KEY=YOUR_KEY", `apiKey: "YOUR_KEY", `
+		envKey, fileKey = " OPENAI_API_KEY=YOUR_KEY", `, apiKey: "YOUR_KEY"`
 	}
 	fmt.Fprintf(s, "    OPENAI_BASE_URL=%s%s OPENAI_MODEL=%s coderclaw gateway\n\n", baseURL, envKey, model)
-	fmt.Fprintf(s, "or put this into %s and start it again:\n\n", path)
-	fmt.Fprintf(s, "    { agent: { backend: \"openai\", openai: { baseUrl: %q, %smodel: %q } } }\n\n", baseURL, fileKey, model)
+	fmt.Fprintf(s, "or put this into %s, which needs no restart:\n\n", path)
+	fmt.Fprintf(s, "    { models: { providers: { %s: { baseUrl: %q%s } } }, agents: { defaults: { model: %q } } }\n\n", provider, baseURL, fileKey, provider+"/"+model)
 }
 
 // clip bounds text in characters.

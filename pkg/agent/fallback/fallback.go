@@ -26,9 +26,6 @@ type Config struct {
 	// Chain returns the model that an agent asks first, empty for the backend's own,
 	// and those that follow. nil means the backend's own and none.
 	Chain func(agentID string) (model string, fallbacks []string)
-	// Configured returns the models that are configured anywhere; they are listed
-	// even when the service does not list them.
-	Configured func() []agent.Model
 	// Log may be nil, which logs nothing.
 	Log *slog.Logger
 }
@@ -36,9 +33,8 @@ type Config struct {
 // Backend is an agent.Backend.
 type Backend struct {
 	agent.Backend
-	chain      func(agentID string) (string, []string)
-	configured func() []agent.Model
-	log        *slog.Logger
+	chain func(agentID string) (string, []string)
+	log   *slog.Logger
 }
 
 // New returns a backend in front of cfg.Backend.
@@ -46,12 +42,9 @@ func New(cfg Config) (*Backend, error) {
 	if cfg.Backend == nil {
 		return nil, errors.New("fallback needs a backend")
 	}
-	b := &Backend{Backend: cfg.Backend, chain: cfg.Chain, configured: cfg.Configured, log: cfg.Log}
+	b := &Backend{Backend: cfg.Backend, chain: cfg.Chain, log: cfg.Log}
 	if b.chain == nil {
 		b.chain = func(string) (string, []string) { return "", nil }
-	}
-	if b.configured == nil {
-		b.configured = func() []agent.Model { return nil }
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -102,23 +95,4 @@ func (b *Backend) Run(ctx context.Context, turn agent.Turn, emit func(agent.Even
 		b.log.Warn("model failed before it said anything, asking the next", "runId", turn.RunID, "model", model, "next", models[i+1], "err", err)
 	}
 	return agent.Result{}, failed // not reached: the last model returns
-}
-
-// Models lists what the backend lists and the configured models that it leaves
-// out. Where it lists nothing, the configured ones are all there is to tell.
-func (b *Backend) Models(ctx context.Context) ([]agent.Model, error) {
-	models, err := b.Backend.Models(ctx)
-	configured := b.configured()
-	if err != nil && (len(configured) == 0 || ctx.Err() != nil) {
-		return nil, err
-	}
-	if err != nil {
-		b.log.Warn("the model service lists no models, telling the configured ones", "err", err)
-	}
-	for _, m := range configured {
-		if !slices.ContainsFunc(models, func(have agent.Model) bool { return have.ID == m.ID }) {
-			models = append(models, m)
-		}
-	}
-	return models, nil
 }

@@ -3,7 +3,6 @@ package fallback
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"testing"
 
@@ -18,12 +17,10 @@ import (
 type scripted struct {
 	models map[string]func(ctx context.Context, emit func(agent.Event)) (agent.Result, error)
 	asked  []string
-	list   []agent.Model
-	err    error
 }
 
 func (s *scripted) Name() string                                  { return "scripted" }
-func (s *scripted) Models(context.Context) ([]agent.Model, error) { return s.list, s.err }
+func (s *scripted) Models(context.Context) ([]agent.Model, error) { return nil, nil }
 
 func (s *scripted) Run(ctx context.Context, turn agent.Turn, emit func(agent.Event)) (agent.Result, error) {
 	s.asked = append(s.asked, turn.Model)
@@ -124,34 +121,6 @@ func TestTheAgentDecides(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, []string{"", "own"}, s.asked)
-}
-
-func TestModels(t *testing.T) {
-	listed, configured := []agent.Model{{ID: "a", Name: "A"}}, []agent.Model{{ID: "a"}, {ID: "b"}, {ID: "b"}}
-	dead := errors.New("nothing answers")
-	for name, c := range map[string]struct {
-		service    scripted
-		configured []agent.Model
-		want       string
-		err        error
-	}{
-		"what the service leaves out": {scripted{list: listed}, configured, "a A,b ,", nil},
-		"nothing configured":          {scripted{list: listed}, nil, "a A,", nil},
-		"the service lists nothing":   {scripted{err: dead}, configured, "a ,b ,", nil},
-		"nothing at all":              {scripted{err: dead}, nil, "", dead},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b, err := New(Config{Backend: &c.service, Configured: func() []agent.Model { return c.configured }})
-			require.NoError(t, err)
-			list, err := b.Models(t.Context())
-			require.ErrorIs(t, err, c.err)
-			got := ""
-			for _, m := range list {
-				got += fmt.Sprintf("%s %s,", m.ID, m.Name)
-			}
-			require.Equal(t, c.want, got)
-		})
-	}
 }
 
 func TestContract(t *testing.T) {

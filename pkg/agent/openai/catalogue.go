@@ -51,14 +51,14 @@ func (b *Backend) fetchModels(ctx context.Context) ([]agent.Model, error) {
 	}
 	var models []agent.Model
 	if b.cfg.Model != "" {
-		models = append(models, agent.Model{ID: b.cfg.Model, Name: b.cfg.Model, Provider: providerName, ContextWindow: b.cfg.ContextTokens})
+		models = append(models, agent.Model{ID: b.cfg.Model, Name: b.cfg.Model, Provider: b.cfg.Provider, ContextWindow: b.cfg.ContextTokens})
 	}
 	for _, m := range list.Models {
 		known := func(have agent.Model) bool { return have.ID == m.ID }
 		if m.ID == "" || slices.ContainsFunc(models, known) {
 			continue
 		}
-		models = append(models, agent.Model{ID: m.ID, Name: m.ID, Provider: providerName})
+		models = append(models, agent.Model{ID: m.ID, Name: m.ID, Provider: b.cfg.Provider})
 	}
 	return models, nil
 }
@@ -73,13 +73,13 @@ func (b *Backend) model(ctx context.Context, wanted string) (string, error) {
 	}
 	models, err := b.Models(ctx)
 	if refused, ok := refusal(err); ok && refused.status == http.StatusNotFound {
-		return "", fmt.Errorf("%w: no model is chosen and the service at %s does not list its models: set OPENAI_MODEL", agent.ErrNotConfigured, b.baseURL)
+		return "", fmt.Errorf("%w: no model is chosen and the service at %s does not list its models: set %s", agent.ErrNotConfigured, b.baseURL, b.cfg.modelKey())
 	}
 	if err != nil {
 		return "", err
 	}
 	if len(models) == 0 {
-		return "", fmt.Errorf("%w: no model is chosen and the service at %s lists none: load one there, or set OPENAI_MODEL", agent.ErrNotConfigured, b.baseURL)
+		return "", fmt.Errorf("%w: no model is chosen and the service at %s lists none: load one there, or set %s", agent.ErrNotConfigured, b.baseURL, b.cfg.modelKey())
 	}
 	return models[0].ID, nil
 }

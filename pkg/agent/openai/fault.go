@@ -149,11 +149,11 @@ func (b *Backend) describe(err error) string {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Sprintf("the connection to the model service at %s broke off in mid-answer", b.baseURL)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("nothing answers at the model service %s (connection refused): start it, or correct OPENAI_BASE_URL", b.baseURL)
+		return fmt.Sprintf("nothing answers at the model service %s (connection refused): start it, or correct %s", b.baseURL, b.cfg.urlKey())
 	case errors.As(err, &dns):
-		return fmt.Sprintf("the host of the model service %s cannot be found: correct OPENAI_BASE_URL", b.baseURL)
+		return fmt.Sprintf("the host of the model service %s cannot be found: correct %s", b.baseURL, b.cfg.urlKey())
 	case errors.As(err, &syntax), errors.As(err, &shape):
-		return fmt.Sprintf("the model service at %s sent something that is not a chat completion: check that OPENAI_BASE_URL is the address of an OpenAI-compatible API", b.baseURL)
+		return fmt.Sprintf("the model service at %s sent something that is not a chat completion: check that %s is the address of an OpenAI-compatible API", b.baseURL, b.cfg.urlKey())
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Sprintf("the model service %s cannot be reached in time", b.baseURL)
 	case errors.As(err, &request):

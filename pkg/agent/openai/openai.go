@@ -27,7 +27,13 @@ import (
 	"github.com/coderclaw/gateway/pkg/agent"
 )
 
-const providerName = "openai"
+const (
+	// DefaultProvider is the provider's name where Config names none. It is the one that
+	// the environment speaks of.
+	DefaultProvider = "openai"
+	// apiName is what transcripts call this API.
+	apiName = "openai-completions"
+)
 
 // Limits that hold where Config is silent.
 const (
@@ -51,6 +57,9 @@ const (
 
 // Config says which service to ask and how.
 type Config struct {
+	// Provider is the name of the provider in the configuration; empty means
+	// DefaultProvider. Errors name its settings.
+	Provider string
 	// BaseURL is the address of the API, with or without /v1 and a final slash.
 	// Empty means https://api.openai.com/v1 if there is an APIKey.
 	BaseURL string
@@ -90,7 +99,10 @@ type Backend struct {
 // that is agent.ErrNotConfigured or that speaks of the base URL names the
 // setting to change.
 func New(cfg Config) (*Backend, error) {
-	base, err := normalizeBaseURL(cfg.BaseURL, cfg.APIKey != "")
+	if cfg.Provider == "" {
+		cfg.Provider = DefaultProvider
+	}
+	base, err := normalizeBaseURL(cfg.BaseURL, cfg.APIKey != "", cfg.urlKey())
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +114,7 @@ func New(cfg Config) (*Backend, error) {
 	cfg.IdleTimeout = orDefault(cfg.IdleTimeout, DefaultIdleTimeout)
 	cfg.ResponseBytesMax = orDefault(cfg.ResponseBytesMax, int64(DefaultResponseBytesMax))
 	if cfg.APIKey != "" && base.Scheme == "http" && !isLoopback(base.Hostname()) {
-		cfg.Log.Warn("the model service's key travels unencrypted", "baseUrl", base.String())
+		cfg.Log.Warn("the model service's key travels unencrypted", "provider", cfg.Provider, "baseUrl", base.String())
 	}
 	b := &Backend{cfg: cfg, baseURL: base.String(), log: cfg.Log}
 	b.transport = newTransport(cfg, base)
@@ -110,7 +122,7 @@ func New(cfg Config) (*Backend, error) {
 	apiConfig.BaseURL = b.baseURL
 	apiConfig.EmptyMessagesLimit = 1 << 20 // bytes and silence are bounded by doer
 	apiConfig.HTTPClient = &doer{
-		client:    &http.Client{Transport: b.transport, CheckRedirect: refuseRedirect},
+		client:    &http.Client{Transport: b.transport, CheckRedirect: refuseRedirect(cfg.urlKey())},
 		firstByte: cfg.FirstByteTimeout,
 		idle:      cfg.IdleTimeout,
 		bytesMax:  cfg.ResponseBytesMax,
@@ -120,8 +132,24 @@ func New(cfg Config) (*Backend, error) {
 	return b, nil
 }
 
-// Name returns "openai".
-func (b *Backend) Name() string { return providerName }
+// urlKey is the setting of the base URL, as errors name it.
+func (c *Config) urlKey() string {
+	if c.Provider == DefaultProvider {
+		return "OPENAI_BASE_URL"
+	}
+	return "models.providers." + c.Provider + ".baseUrl"
+}
+
+// modelKey is the setting of the model, as errors name it.
+func (c *Config) modelKey() string {
+	if c.Provider == DefaultProvider {
+		return "OPENAI_MODEL"
+	}
+	return "agents.defaults.model"
+}
+
+// Name returns the provider's name.
+func (b *Backend) Name() string { return b.cfg.Provider }
 
 // Close releases idle connections. Runs in progress are not disturbed.
 func (b *Backend) Close() error {
@@ -131,7 +159,7 @@ func (b *Backend) Close() error {
 
 // Run asks the service for one reply and emits it as it arrives.
 func (b *Backend) Run(ctx context.Context, turn agent.Turn, emit func(agent.Event)) (agent.Result, error) {
-	result := agent.Result{Provider: providerName}
+	result := agent.Result{API: apiName, Provider: b.cfg.Provider}
 	if err := ctx.Err(); err != nil {
 		return result, err
 	}
@@ -144,7 +172,9 @@ func (b *Backend) Run(ctx context.Context, turn agent.Turn, emit func(agent.Even
 	if len(messages) == 0 {
 		return result, fmt.Errorf("the turn holds no message to send to the model")
 	}
-	stream, err := b.open(ctx, client.ChatCompletionRequest{Model: model, Messages: messages}, turn.Thinking)
+	req := client.ChatCompletionRequest{Model: model, Messages: messages}
+	boundTokens(&req, turn.MaxTokens)
+	stream, err := b.open(ctx, req, turn.Thinking)
 	if err != nil {
 		return result, b.explain(ctx, err)
 	}
@@ -172,6 +202,7 @@ func (b *Backend) open(ctx context.Context, req client.ChatCompletionRequest, th
 			req.StreamOptions = nil
 		case req.ReasoningEffort != "" && (errors.Is(err, client.ErrReasoningEffortUnsupported) || refusesMember(err, "reasoning_effort", "reasoning effort")):
 			req.ReasoningEffort = "" // not remembered: another model may take it
+		case renamesBound(&req, err):
 		default:
 			return nil, err
 		}

@@ -111,7 +111,7 @@ func TestRunOverLoopback(t *testing.T) {
 	require.Equal(t, agenttest.Words(8), pieces)
 	require.Equal(t, agent.Result{
 		Text: "word0 word1 word2 word3 word4 word5 word6 word7", StopReason: "stop",
-		Provider: "openai", Model: "mock-1", Usage: agent.Usage{Input: 10, Output: 8, Total: 18},
+		API: "openai-completions", Provider: "openai", Model: "mock-1", Usage: agent.Usage{Input: 10, Output: 8, Total: 18},
 	}, result)
 }
 
@@ -521,5 +521,22 @@ func TestPassingFaultsAreKnown(t *testing.T) {
 		b := newBackend(t, Config{BaseURL: "http://127.0.0.1:1", Dial: func(context.Context, string, string) (net.Conn, error) { return nil, cause }})
 		_, _, err := run(t.Context(), b, ask("hello"))
 		require.Equal(t, want, errors.Is(err, agent.ErrPassing), "%v", err)
+	}
+}
+
+// The bound of an answer goes by its older name, and by the newer one where that is
+// refused.
+func TestMaxTokens(t *testing.T) {
+	for refused, want := range map[string]string{"": `"max_tokens":77`, "max_tokens": `"max_completion_tokens":77`} {
+		var fields []string
+		if refused != "" {
+			fields = []string{refused}
+		}
+		b, m := overPipe(t, agenttest.ModelOptions{Interval: -1, RefuseFields: fields}, Config{})
+		turn := ask("hello")
+		turn.MaxTokens = 77
+		_, _, err := run(t.Context(), b, turn)
+		require.NoError(t, err)
+		require.Contains(t, string(m.Requests()[len(m.Requests())-1].Body), want)
 	}
 }

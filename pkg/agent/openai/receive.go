@@ -52,7 +52,7 @@ func (b *Backend) receive(ctx context.Context, stream *client.ChatCompletionStre
 	result.StopReason = stopReason(finish)
 	switch {
 	case events == 0:
-		return fmt.Errorf("the model service at %s answered without a stream of events: check that OPENAI_BASE_URL is the address of an OpenAI-compatible API with streaming", b.baseURL)
+		return fmt.Errorf("the model service at %s answered without a stream of events: check that %s is the address of an OpenAI-compatible API with streaming", b.baseURL, b.cfg.urlKey())
 	case tool != "" && text.Len() == 0:
 		return fmt.Errorf("the model asked for the tool %q, but this gateway offers models no tools yet: ask for an answer in words, or choose another model", tool)
 	case tool != "":

@@ -41,9 +41,12 @@ func newTransport(cfg Config, base *url.URL) *http.Transport {
 	return t
 }
 
-// refuseRedirect ends a request that the service sends elsewhere.
-func refuseRedirect(req *http.Request, _ []*http.Request) error {
-	return fmt.Errorf("it redirects to %s://%s; set OPENAI_BASE_URL to the final address", req.URL.Scheme, req.URL.Host)
+// refuseRedirect ends a request that the service sends elsewhere; key is the setting to
+// change.
+func refuseRedirect(key string) func(*http.Request, []*http.Request) error {
+	return func(req *http.Request, _ []*http.Request) error {
+		return fmt.Errorf("it redirects to %s://%s; set %s to the final address", req.URL.Scheme, req.URL.Host, key)
+	}
 }
 
 // doer performs requests for the API client and bounds each in silence and in

@@ -135,8 +135,8 @@ var (
 		{"44 other devices", "list.go", `if by.Sees(d.DeviceID) {`, `if by.Sees(d.DeviceID) || true {`, "TestADeviceTokenSeesItsOwnDeviceOnly"},
 	}
 	healthDefences = []defence{
-		{"24 paths for who may only read", "status.go", `if protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorAdmin) {`, `if protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorRead) {`, "TestStatusTellsPathsToAdminsOnly"},
-		{"89 a link out of the workspace", "heartbeat.go", `f, err := root.Open(heartbeatFile)`, `f, err := os.Open(filepath.Join(s.cfg.Workspace, heartbeatFile))`, "TestHeartbeatDoesNotFollowALinkOutOfTheWorkspace"},
+		{"24 paths for who may only read", "status.go", `admin := protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorAdmin)`, `admin := protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorRead)`, "TestStatusTellsPathsToAdminsOnly"},
+		{"89 a link out of the workspace", "heartbeat.go", `f, err := root.Open(heartbeatFile)`, `f, err := os.Open(filepath.Join(workspace, heartbeatFile))`, "TestHeartbeatDoesNotFollowALinkOutOfTheWorkspace"},
 	}
 	logsDefences = []defence{
 		{"89 what is no log", "logs.go", `if !info.Mode().IsRegular() {`, `if info.IsDir() {`, "TestLogsTailReadsNothingElse"},

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,8 +28,8 @@ const (
 
 // Sessions is what health wants to know of the conversations.
 type Sessions interface {
-	// Newest returns the n that changed last, which must not be written to, and how
-	// many there are.
+	// Newest returns the n that changed last, all of them when n is negative, and how
+	// many there are. They must not be written to.
 	Newest(n int) (list []*session.Entry, total int, err error)
 }
 
@@ -40,16 +41,31 @@ type Config struct {
 	Sessions Sessions
 	// StorePath is where sessions are kept, for people to read.
 	StorePath string
-	// Workspace is the agent's folder; its HEARTBEAT.md tells heartbeats what to do.
-	Workspace      string
-	DefaultAgentID string
-	// Model returns the default model's id and context window in tokens; either
-	// may be unknown ("" and 0). It must not block.
-	Model func() (id string, contextTokens int64)
+	// Agents returns the agents, the default one first. It must not block.
+	Agents func() []Agent
+	// Model returns the default model; what is not known of it is empty. It must not
+	// block.
+	Model func() Model
+	// SessionModel returns the model of a session's next run. It must not block.
+	SessionModel func(e *session.Entry) Model
 	// QueuedEvents lists the system events that wait for the next agent turn.
 	QueuedEvents func() []string
 	// Degraded tells why the gateway does not run as it is told to; nil is never.
 	Degraded func() []string
+}
+
+// Agent is an agent as health tells of it.
+type Agent struct {
+	ID, Name string
+	// Workspace is its folder; the default agent's HEARTBEAT.md tells heartbeats what
+	// to do.
+	Workspace string
+}
+
+// Model is a model's id and its context window in tokens.
+type Model struct {
+	ID            string
+	ContextTokens int64
 }
 
 // Service implements protocol.HealthService.
@@ -99,15 +115,28 @@ func (s *Service) Encoded() []byte {
 }
 
 func (s *Service) summarise(now time.Time) (protocol.HealthSummary, error) {
-	entries, total, err := s.cfg.Sessions.Newest(healthRecentMax)
+	all, _, err := s.cfg.Sessions.Newest(-1)
 	if err != nil {
 		return protocol.HealthSummary{}, fmt.Errorf("list sessions: %w", err)
 	}
-	sessions := protocol.HealthSessions{Path: s.cfg.StorePath, Count: int64(total), Recent: []protocol.HealthRecentSession{}}
-	for _, e := range entries {
-		sessions.Recent = append(sessions.Recent, protocol.HealthRecentSession{
-			Key: e.Key, UpdatedAt: wire.NotNull(e.UpdatedAt), Age: wire.NotNull(age(now, e.UpdatedAt)),
-		})
+	list := s.cfg.Agents()
+	first := list[0].ID
+	byAgent := sessionsByAgent(all, first)
+	var agents []protocol.HealthAgent
+	for i, a := range list {
+		sessions := protocol.HealthSessions{Path: s.cfg.StorePath, Count: int64(len(byAgent[a.ID])), Recent: []protocol.HealthRecentSession{}}
+		for _, e := range newest(byAgent[a.ID], healthRecentMax) {
+			sessions.Recent = append(sessions.Recent, protocol.HealthRecentSession{
+				Key: e.Key, UpdatedAt: wire.NotNull(e.UpdatedAt), Age: wire.NotNull(age(now, e.UpdatedAt)),
+			})
+		}
+		row := protocol.HealthAgent{AgentID: a.ID, IsDefault: i == 0, Sessions: sessions, Name: present(a.Name), Heartbeat: protocol.HealthHeartbeat{
+			Every: heartbeatOff, Prompt: heartbeatPrompt, Target: "last", AckMaxChars: heartbeatAckMax,
+		}}
+		if i == 0 { // nobody else wakes by itself
+			row.Heartbeat.Enabled, row.Heartbeat.Every, row.Heartbeat.EveryMs = s.heartbeats(), heartbeatEveryText, wire.NotNull(heartbeatEvery.Milliseconds())
+		}
+		agents = append(agents, row)
 	}
 	var degraded []string
 	if s.cfg.Degraded != nil {
@@ -117,16 +146,26 @@ func (s *Service) summarise(now time.Time) (protocol.HealthSummary, error) {
 		Degraded: degraded,
 		Ok:       true, Ts: now.UnixMilli(),
 		Channels: wire.Object("{}"), ChannelOrder: []string{}, ChannelLabels: map[string]string{},
-		HeartbeatSeconds: int64(heartbeatEvery.Seconds()), DefaultAgentID: s.cfg.DefaultAgentID,
-		Agents: []protocol.HealthAgent{{
-			AgentID: s.cfg.DefaultAgentID, IsDefault: true, Sessions: sessions,
-			Heartbeat: protocol.HealthHeartbeat{
-				Enabled: s.heartbeats(), Every: heartbeatEveryText, EveryMs: wire.NotNull(heartbeatEvery.Milliseconds()),
-				Prompt: heartbeatPrompt, Target: "last", AckMaxChars: heartbeatAckMax,
-			},
-		}},
-		Sessions: sessions,
+		HeartbeatSeconds: int64(heartbeatEvery.Seconds()), DefaultAgentID: first,
+		Agents: agents, Sessions: agents[0].Sessions,
 	}, nil
 }
+
+// sessionsByAgent sorts sessions, which keep their order, by the agent that they belong
+// to; those of no agent are the default one's.
+func sessionsByAgent(all []*session.Entry, defaultID string) map[string][]*session.Entry {
+	out := map[string][]*session.Entry{}
+	for _, e := range all {
+		id := defaultID
+		if rest, ok := strings.CutPrefix(e.Key, "agent:"); ok {
+			id, _, _ = strings.Cut(rest, ":")
+		}
+		out[id] = append(out[id], e)
+	}
+	return out
+}
+
+// newest returns the first n of a list.
+func newest(list []*session.Entry, n int) []*session.Entry { return list[:min(n, len(list))] }
 
 func age(now time.Time, updatedAt int64) int64 { return max(0, now.UnixMilli()-updatedAt) }

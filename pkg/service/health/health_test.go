@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -53,6 +54,9 @@ func (l *sessionList) Newest(n int) ([]*session.Entry, int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked++
+	if n < 0 {
+		n = len(l.list)
+	}
 	var list []*session.Entry
 	for i := range l.list[:min(n, len(l.list))] {
 		list = append(list, &l.list[i])
@@ -73,14 +77,16 @@ type parts struct {
 	sessions *sessionList
 	queued   []string
 	dir      string
+	others   []Agent
 }
 
 func newService(t *testing.T) *parts {
 	p := &parts{events: &recorder{}, sessions: &sessionList{}, dir: t.TempDir()}
 	p.Service = New(Config{
 		Log: slog.New(slog.DiscardHandler), Emitter: p.events, Versions: new(wire.StateVersions), Sessions: p.sessions,
-		StorePath: "/state/gateway.db", Workspace: p.dir, DefaultAgentID: "main",
-		Model:        func() (string, int64) { return "mock-1", 32000 },
+		StorePath: "/state/gateway.db", Agents: func() []Agent { return append([]Agent{{ID: "main", Workspace: p.dir}}, p.others...) },
+		Model:        func() Model { return Model{"mock-1", 32000} },
+		SessionModel: func(e *session.Entry) Model { return Model{cmp.Or(e.ModelOverride, "mock-1"), 32000} },
 		QueuedEvents: func() []string { return p.queued },
 	})
 	return p
@@ -258,4 +264,32 @@ func TestSetHeartbeats(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 1, p.events.count(protocol.EventHeartbeat.Name), "it is not overdue a moment later")
 	})
+}
+
+// Every agent is told of, with its own sessions and their models; only the default one
+// wakes by itself.
+func TestEveryAgentIsToldOf(t *testing.T) {
+	p := newService(t)
+	p.others = []Agent{{ID: "ops", Name: "Operations"}}
+	p.sessions.list = []session.Entry{
+		{Key: "agent:main:main", UpdatedAt: 5}, {Key: "agent:ops:a", UpdatedAt: 4, ModelOverride: "own"}, {Key: "global", UpdatedAt: 3}, {Key: "agent:ops:b", UpdatedAt: 2}, {Key: "agent:gone:x", UpdatedAt: 1},
+	}
+	p.Refresh()
+	h, err := p.Health(t.Context(), &wire.Peer{}, protocol.HealthParams{})
+	require.NoError(t, err)
+	require.Len(t, h.Agents, 2)
+	require.Equal(t, []any{"main", true, int64(2), true, "30m"}, []any{h.Agents[0].AgentID, h.Agents[0].IsDefault, h.Agents[0].Sessions.Count, h.Agents[0].Heartbeat.Enabled, h.Agents[0].Heartbeat.Every})
+	require.Equal(t, []any{"ops", "Operations", false, int64(2), false, "disabled", false},
+		[]any{h.Agents[1].AgentID, h.Agents[1].Name.V, h.Agents[1].IsDefault, h.Agents[1].Sessions.Count, h.Agents[1].Heartbeat.Enabled, h.Agents[1].Heartbeat.Every, h.Agents[1].Heartbeat.EveryMs.Valid})
+	require.Equal(t, "agent:ops:a", h.Agents[1].Sessions.Recent[0].Key)
+	require.Equal(t, h.Agents[0].Sessions, h.Sessions)
+
+	s, err := p.Status(t.Context(), &wire.Peer{Scopes: []string{protocol.ScopeOperatorAdmin}}, protocol.StatusParams{})
+	require.NoError(t, err)
+	require.EqualValues(t, 5, s.Sessions.Count)
+	require.Len(t, s.Heartbeat.Agents, 2)
+	require.Len(t, s.Sessions.ByAgent, 2)
+	ops := s.Sessions.ByAgent[1]
+	require.Equal(t, []any{"ops", int64(2), "ops", "own", "mock-1"}, []any{ops.AgentID, ops.Count, ops.Recent[0].AgentID.V, ops.Recent[0].Model.V, ops.Recent[1].Model.V})
+	require.Equal(t, "gone", s.Sessions.Recent[4].AgentID.V)
 }

@@ -19,6 +19,7 @@ import (
 const (
 	heartbeatEvery     = 30 * time.Minute
 	heartbeatEveryText = "30m"
+	heartbeatOff       = "disabled"
 	heartbeatAckMax    = 300
 	heartbeatPrompt    = "Read HEARTBEAT.md in the workspace, if there is one, and do what it says. If nothing needs attention, reply HEARTBEAT_OK."
 
@@ -77,7 +78,8 @@ func (s *Service) heartbeatTask() (string, error) {
 		return strings.Join(queued, "\n"), nil
 	}
 	// The workspace is the agent's to write: a link that leads out of it is refused.
-	root, err := os.OpenRoot(s.cfg.Workspace)
+	workspace := s.cfg.Agents()[0].Workspace
+	root, err := os.OpenRoot(workspace)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -90,7 +92,7 @@ func (s *Service) heartbeatTask() (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("open %s: %w", filepath.Join(s.cfg.Workspace, heartbeatFile), err)
+		return "", fmt.Errorf("open %s: %w", filepath.Join(workspace, heartbeatFile), err)
 	}
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, heartbeatFileMax))

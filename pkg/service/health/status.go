@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
@@ -13,41 +14,59 @@ import (
 // Status answers status: heartbeats, what waits for the agent, and the recent
 // sessions. Paths and sessions are told to operator.admin only; others get the counts.
 func (s *Service) Status(_ context.Context, peer *wire.Peer, _ protocol.StatusParams) (protocol.StatusSummary, error) {
-	entries, total, err := s.cfg.Sessions.Newest(statusRecentMax)
+	all, total, err := s.cfg.Sessions.Newest(-1)
 	if err != nil {
 		return protocol.StatusSummary{}, fmt.Errorf("list sessions: %w", err)
 	}
-	model, contextTokens := s.cfg.Model()
-	recent, path, paths := []protocol.StatusSession{}, "", []string{}
-	if protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorAdmin) {
-		path, paths = s.cfg.StorePath, []string{s.cfg.StorePath}
-		now := time.Now()
-		for _, e := range entries {
-			recent = append(recent, statusRow(now, e, model, contextTokens, s.cfg.DefaultAgentID))
+	def, list := s.cfg.Model(), s.cfg.Agents()
+	admin := protocol.ScopeAllows(peer.Scopes, protocol.ScopeOperatorAdmin)
+	now := time.Now()
+	rows := func(sessions []*session.Entry) []protocol.StatusSession {
+		out := []protocol.StatusSession{}
+		if admin {
+			for _, e := range newest(sessions, statusRecentMax) {
+				out = append(out, s.statusRow(now, e, list[0].ID))
+			}
 		}
+		return out
+	}
+	path, paths := "", []string{}
+	if admin {
+		path, paths = s.cfg.StorePath, []string{s.cfg.StorePath}
 	}
 	queued := s.cfg.QueuedEvents()
 	if queued == nil {
 		queued = []string{}
 	}
-	return protocol.StatusSummary{
-		Heartbeat: protocol.StatusHeartbeat{DefaultAgentID: s.cfg.DefaultAgentID, Agents: []protocol.StatusHeartbeatAgent{{
-			AgentID: s.cfg.DefaultAgentID, Enabled: s.heartbeats(), Every: heartbeatEveryText, EveryMs: wire.NotNull(heartbeatEvery.Milliseconds()),
-		}}},
+	byAgent := sessionsByAgent(all, list[0].ID)
+	summary := protocol.StatusSummary{
+		Heartbeat:          protocol.StatusHeartbeat{DefaultAgentID: list[0].ID},
 		ChannelSummary:     []string{},
 		QueuedSystemEvents: queued,
 		Sessions: protocol.StatusSessions{
-			Paths: paths, Count: int64(total), Recent: recent,
-			Defaults: protocol.StatusSessionDefaults{Model: known(model), ContextTokens: knownCount(contextTokens)},
-			ByAgent:  []protocol.StatusAgentSessions{{AgentID: s.cfg.DefaultAgentID, Path: path, Count: int64(total), Recent: recent}},
+			Paths: paths, Count: int64(total), Recent: rows(all),
+			Defaults: protocol.StatusSessionDefaults{Model: known(def.ID), ContextTokens: knownCount(def.ContextTokens)},
 		},
-	}, nil
+	}
+	for i, a := range list {
+		beat := protocol.StatusHeartbeatAgent{AgentID: a.ID, Every: heartbeatOff}
+		if i == 0 { // nobody else wakes by itself
+			beat.Enabled, beat.Every, beat.EveryMs = s.heartbeats(), heartbeatEveryText, wire.NotNull(heartbeatEvery.Milliseconds())
+		}
+		summary.Heartbeat.Agents = append(summary.Heartbeat.Agents, beat)
+		summary.Sessions.ByAgent = append(summary.Sessions.ByAgent, protocol.StatusAgentSessions{
+			AgentID: a.ID, Path: path, Count: int64(len(byAgent[a.ID])), Recent: rows(byAgent[a.ID]),
+		})
+	}
+	return summary, nil
 }
 
-func statusRow(now time.Time, e *session.Entry, model string, contextTokens int64, agentID string) protocol.StatusSession {
-	if e.Model != "" {
-		model = e.Model
+func (s *Service) statusRow(now time.Time, e *session.Entry, defaultID string) protocol.StatusSession {
+	model, agentID := s.cfg.SessionModel(e), defaultID
+	if rest, ok := strings.CutPrefix(e.Key, "agent:"); ok {
+		agentID, _, _ = strings.Cut(rest, ":")
 	}
+	contextTokens := model.ContextTokens
 	if e.ContextTokens > 0 {
 		contextTokens = e.ContextTokens
 	}
@@ -58,7 +77,7 @@ func statusRow(now time.Time, e *session.Entry, model string, contextTokens int6
 		SystemSent: wire.Some(e.SystemSent), AbortedLastRun: wire.Some(e.AbortedLastRun),
 		InputTokens: wire.Some(e.InputTokens), OutputTokens: wire.Some(e.OutputTokens),
 		TotalTokens: wire.SomeValue(e.TotalTokens), TotalTokensFresh: wire.Some(e.TotalTokensFresh),
-		Model: known(model), ContextTokens: knownCount(contextTokens), Flags: flags(e),
+		Model: known(model.ID), ContextTokens: knownCount(contextTokens), Flags: flags(e),
 	}
 	if contextTokens > 0 {
 		row.RemainingTokens = wire.SomeValue(max(0, contextTokens-e.TotalTokens))

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/coderclaw/gateway/gen/protocol"
@@ -44,7 +45,10 @@ type Service struct {
 	log       *slog.Logger
 	catalogue Catalogue
 
+	changes atomic.Uint64 // counts Forget
+
 	turn   chan struct{}
+	seen   uint64 // the changes that the list knows of
 	models []protocol.ModelChoice
 	err    error
 	until  time.Time
@@ -57,6 +61,10 @@ func New(cfg Config) *Service {
 	return &Service{log: cfg.Log, catalogue: cfg.Catalogue, turn: make(chan struct{}, 1)}
 }
 
+// Forget has the next caller look anew: the configuration has changed. A look that is
+// under way may still be answered.
+func (s *Service) Forget() { s.changes.Add(1) }
+
 // ModelsList handles models.list.
 func (s *Service) ModelsList(ctx context.Context, _ *wire.Peer, _ protocol.ModelsListParams) (protocol.ModelsListResult, error) {
 	select {
@@ -65,7 +73,8 @@ func (s *Service) ModelsList(ctx context.Context, _ *wire.Peer, _ protocol.Model
 	case <-ctx.Done():
 		return protocol.ModelsListResult{}, ctx.Err()
 	}
-	if !time.Now().Before(s.until) {
+	if seen := s.changes.Load(); seen != s.seen || !time.Now().Before(s.until) {
+		s.seen = seen
 		if err := s.renew(ctx); err != nil {
 			return protocol.ModelsListResult{}, err
 		}

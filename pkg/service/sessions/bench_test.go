@@ -36,7 +36,7 @@ func BenchmarkList(b *testing.B) {
 	svc, err := New(Config{
 		Sessions: s, Runs: &fakeRuns{}, Talk: &fakeTalk{}, Emitter: &told{}, Show: func(session.Message) protocol.ChatMessage { return protocol.ChatMessage{} },
 		Whole: func(session.Message) protocol.ChatMessage { return protocol.ChatMessage{} },
-		Model: func() Model { return Model{Provider: "mock", ID: "mock-1"} },
+		Model: func(string) Model { return Model{Provider: "mock", ID: "mock-1"} },
 	})
 	require.NoError(b, err)
 	for name, p := range map[string]protocol.SessionsListParams{

@@ -27,8 +27,8 @@ func (s *Service) SessionsCreate(ctx context.Context, _ *wire.Peer, p protocol.S
 	if p.Model.Set {
 		patch.Model = wire.OptNull[string]{V: p.Model.V, Set: true}
 	}
-	def := s.model()
-	e, err := s.sessions.Create(ctx, k.Full, func(e *session.Entry) error { return apply(patch, k, def, e) })
+	def := s.model(k.AgentID)
+	e, err := s.sessions.Create(ctx, k.Full, func(e *session.Entry) error { return s.apply(patch, k, def, e) })
 	if errors.Is(err, session.ErrExists) {
 		return protocol.SessionsCreateResult{}, detailed(wire.Errorf(protocol.ErrorInvalidRequest, "%s", err), protocol.DetailSessionExists)
 	}

@@ -40,11 +40,11 @@ type filter struct {
 
 // SessionsList lists sessions, the last changed first (sessions.list).
 func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.SessionsListParams) (protocol.SessionsListResult, error) {
-	now, def := time.Now(), s.model()
+	now, model := time.Now(), s.agentModels()
 	result := protocol.SessionsListResult{
 		Ts:       now.UnixMilli(),
 		Path:     listPath,
-		Defaults: defaults(def),
+		Defaults: defaults(s.model("")),
 		Sessions: []protocol.SessionRow{},
 	}
 	all, _, err := s.sessions.Newest(-1)
@@ -74,7 +74,7 @@ func (s *Service) SessionsList(_ context.Context, _ *wire.Peer, p protocol.Sessi
 		if !s.visible(e, f) || isCronRun(e.Key) || !found(e, search) {
 			continue
 		}
-		row := s.row(e, def)
+		row := s.row(e, model(e.Key))
 		if err := s.describe(&row, e, p.IncludeDerivedTitles.Or(false), p.IncludeLastMessage.Or(false)); err != nil {
 			return result, err
 		}

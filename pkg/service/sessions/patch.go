@@ -21,12 +21,12 @@ func (s *Service) SessionsPatch(ctx context.Context, _ *wire.Peer, p protocol.Se
 	if err != nil {
 		return protocol.SessionsPatchResult{}, err
 	}
-	def := s.model()
-	e, err := s.sessions.Patch(ctx, k.Full, func(e *session.Entry) error { return apply(p, k, def, e) })
+	def := s.model(k.AgentID)
+	e, err := s.sessions.Patch(ctx, k.Full, func(e *session.Entry) error { return s.apply(p, k, def, e) })
 	if err != nil {
 		return protocol.SessionsPatchResult{}, refusal(err)
 	}
-	provider, model := resolved(&e, def)
+	provider, model := s.resolved(&e, def)
 	return protocol.SessionsPatchResult{
 		Ok:       true,
 		Path:     s.path,
@@ -37,7 +37,7 @@ func (s *Service) SessionsPatch(ctx context.Context, _ *wire.Peer, p protocol.Se
 }
 
 // apply changes e as p says, or returns the first refusal in the original's order.
-func apply(p protocol.SessionsPatchParams, k session.Key, def Model, e *session.Entry) error {
+func (s *Service) apply(p protocol.SessionsPatchParams, k session.Key, def Model, e *session.Entry) error {
 	if err := applySpawn(p, k, e); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func apply(p protocol.SessionsPatchParams, k session.Key, def Model, e *session.
 			return err
 		}
 	}
-	if err := applyModel(p.Model, def, e); err != nil {
+	if err := s.applyModel(p.Model, def, e); err != nil {
 		return err
 	}
 	if p.SendPolicy.Set {
@@ -100,8 +100,10 @@ func applySpawn(p protocol.SessionsPatchParams, k session.Key, e *session.Entry)
 	return nil
 }
 
-// applyModel sets the model of the next runs. The default model is no override.
-func applyModel(p wire.OptNull[string], def Model, e *session.Entry) error {
+// applyModel sets the model of the next runs. The agent's own model is no override. A
+// provider that nobody knows is taken too, as by the original; until it is configured
+// the agent's model answers.
+func (s *Service) applyModel(p wire.OptNull[string], def Model, e *session.Entry) error {
 	if !p.Set {
 		return nil
 	}
@@ -114,7 +116,10 @@ func applyModel(p wire.OptNull[string], def Model, e *session.Entry) error {
 	if name == "" {
 		return invalid("invalid model: empty")
 	}
-	provider, id := splitModel(name, def.Provider)
+	provider, id, ok := s.resolve(name)
+	if !ok {
+		provider, id = splitModel(name, def.Provider)
+	}
 	if id == "" || provider == "" && strings.Contains(name, "/") {
 		return invalid("invalid model: " + name)
 	}

@@ -48,7 +48,7 @@ func TestPatchAsRecorded(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, wire.Some("zzz"), result.Entry.ProviderOverride)
 	require.Equal(t, wire.Some("unknown"), result.Entry.ModelOverride)
-	require.Equal(t, resolved, result.Resolved, "what answered last is still reported")
+	require.Equal(t, resolved, result.Resolved, "what nobody can be asked for is not reported")
 }
 
 func TestPatchMakesTheSession(t *testing.T) {
@@ -169,7 +169,8 @@ func TestPatchModel(t *testing.T) {
 		provider, id    string
 		wantP, wantResM string
 	}{
-		"provider and model":         {Model{Provider: "mock", ID: "mock-1"}, `" ZZZ / Unknown-1 "`, "zzz", "Unknown-1", "zzz", "Unknown-1"},
+		"provider and model":         {Model{Provider: "mock", ID: "mock-1"}, `" Router / Unknown-1 "`, "router", "Unknown-1", "router", "Unknown-1"},
+		"an unknown provider":        {Model{Provider: "mock", ID: "mock-1"}, `"zzz/x"`, "zzz", "x", "mock", "mock-1"},
 		"model of the default's":     {Model{Provider: "mock", ID: "mock-1"}, `"mock-2"`, "mock", "mock-2", "mock", "mock-2"},
 		"slashes in the model":       {Model{Provider: "mock", ID: "mock-1"}, `"router/a/b"`, "router", "a/b", "router", "a/b"},
 		"the default by name":        {Model{Provider: "mock", ID: "mock-1"}, `"mock/mock-1"`, "", "", "mock", "mock-1"},

@@ -17,7 +17,7 @@ func defaults(m Model) protocol.SessionListDefaults {
 
 // row is a session as sessions.list shows it.
 func (s *Service) row(e *session.Entry, def Model) protocol.SessionRow {
-	provider, model := resolved(e, def)
+	provider, model := s.resolved(e, def)
 	row := protocol.SessionRow{
 		Key:             e.Key,
 		Kind:            kind(e),

@@ -69,8 +69,12 @@ type Config struct {
 	Show func(session.Message) protocol.ChatMessage
 	// Whole is a message with all of its text.
 	Whole func(session.Message) protocol.ChatMessage
-	// Model returns the model of sessions that have chosen none. It must not block.
-	Model func() Model
+	// Model returns the model of an agent's sessions that have chosen none; the agent ""
+	// stands for those without one of their own. It must not block.
+	Model func(agentID string) Model
+	// Resolve tells provider and id of a model's name; false is a provider that is not
+	// known. nil knows that of Model.
+	Resolve func(name string) (provider, id string, ok bool)
 	// StorePath is where sessions are kept, for people to read.
 	StorePath string
 }
@@ -83,7 +87,8 @@ type Service struct {
 	emitter     wire.Emitter
 	log         *slog.Logger
 	show, whole func(session.Message) protocol.ChatMessage
-	model       func() Model
+	model       func(agentID string) Model
+	resolve     func(name string) (provider, id string, ok bool)
 	path        string
 	pageBytes   int // of sessions.messages.list
 	subscribers *subscribers
@@ -99,8 +104,15 @@ func New(c Config) (*Service, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Resolve == nil {
+		c.Resolve = func(name string) (string, string, bool) {
+			def := c.Model("").Provider
+			provider, id := splitModel(name, def)
+			return provider, id, provider == def
+		}
+	}
 	return &Service{
-		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, whole: c.Whole, model: c.Model,
+		sessions: c.Sessions, runs: c.Runs, talk: c.Talk, emitter: c.Emitter, log: c.Log, show: c.Show, whole: c.Whole, model: c.Model, resolve: c.Resolve,
 		path: c.StorePath, pageBytes: pageBytesMax, subscribers: newSubscribers(),
 	}, nil
 }
@@ -136,21 +148,52 @@ func detailed(e *wire.Error, code string) *wire.Error {
 	}.AppendJSON(nil))
 }
 
-// resolved is the model a session's next run reports: what answered last, else
-// what was chosen, else the default. That order is the original's.
-func resolved(e *session.Entry, def Model) (provider, id string) {
-	switch {
-	case e.Model != "" && e.ModelProvider != "":
-		return e.ModelProvider, e.Model
-	case e.Model != "":
-		return splitModel(e.Model, def.Provider)
-	case e.ModelOverride != "":
-		if e.ProviderOverride != "" {
-			return e.ProviderOverride, e.ModelOverride
+// resolved is the model of a session's next run: what was chosen for it, if that is
+// of a provider that there is, else def, its agent's.
+func (s *Service) resolved(e *session.Entry, def Model) (provider, id string) {
+	name := e.ModelOverride
+	if name != "" && e.ProviderOverride != "" {
+		name = e.ProviderOverride + "/" + name
+	}
+	if name != "" {
+		if provider, id, ok := s.resolve(name); ok {
+			return provider, id
 		}
-		return def.Provider, e.ModelOverride
 	}
 	return def.Provider, def.ID
+}
+
+// ModelOf is the model of a session's next run.
+func (s *Service) ModelOf(e *session.Entry) Model {
+	def := s.model(agentOf(e.Key))
+	provider, id := s.resolved(e, def)
+	if provider == def.Provider && id == def.ID {
+		return def
+	}
+	return Model{Provider: provider, ID: id}
+}
+
+// agentOf is the agent of a stored key.
+func agentOf(key string) string {
+	id, _, _ := strings.Cut(strings.TrimPrefix(key, "agent:"), ":")
+	if !strings.HasPrefix(key, "agent:") {
+		return ""
+	}
+	return id
+}
+
+// agentModels looks the models of agents up once each.
+func (s *Service) agentModels() func(key string) Model {
+	known := map[string]Model{}
+	return func(key string) Model {
+		id := agentOf(key)
+		m, ok := known[id]
+		if !ok {
+			m = s.model(id)
+			known[id] = m
+		}
+		return m
+	}
 }
 
 // splitModel takes "provider/model" apart; a model alone is the default provider's.

@@ -52,7 +52,7 @@ func newRoom(t *testing.T) *room {
 	require.NoError(t, err)
 	r := &room{sessions: s, runs: &fakeRuns{}, chat: &fakeTalk{}, told: &told{}, model: Model{Provider: "mock", ID: "mock-1", ContextTokens: 32000}}
 	r.Service, err = New(Config{
-		Sessions: s, Runs: r.runs, Talk: r.chat, Emitter: r.told, Model: func() Model { return r.model }, StorePath: "/state/gateway.db",
+		Sessions: s, Runs: r.runs, Talk: r.chat, Emitter: r.told, Model: func(string) Model { return r.model }, Resolve: r.known, StorePath: "/state/gateway.db",
 		Show: func(m session.Message) protocol.ChatMessage {
 			return protocol.ChatMessage{Role: protocol.ChatRole(m.Role), Content: []protocol.ChatContent{turn.TextContent(m.Text)}}
 		},
@@ -63,6 +63,12 @@ func newRoom(t *testing.T) *room {
 	require.NoError(t, err)
 	s.OnChange(r.Noted)
 	return r
+}
+
+// known knows the provider of the default model, and one named router.
+func (r *room) known(name string) (provider, id string, ok bool) {
+	provider, id = splitModel(name, r.model.Provider)
+	return provider, id, provider == r.model.Provider || provider == "router"
 }
 
 // fakeTalk notes what it was handed.

@@ -219,7 +219,7 @@ func (s *Service) tellChange(c session.Change, conns []string) {
 		s.log.Warn("changed session unreadable", "sessionKey", c.Key, "err", err)
 	}
 	if ok {
-		event.Session = wire.Some(s.row(&e, s.model()))
+		event.Session = wire.Some(s.row(&e, s.model(agentOf(e.Key))))
 	}
 	wire.EmitTo(s.emitter, protocol.EventSessionsChanged, conns, event)
 }

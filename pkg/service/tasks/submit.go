@@ -59,7 +59,7 @@ func (s *Service) submit(ctx context.Context, peer *wire.Peer, q task.Request, k
 	}
 	q.ID = id.String()
 	if q.AgentID == "" {
-		q.AgentID = s.DefaultAgentID
+		q.AgentID = s.DefaultAgentID()
 	}
 	if q.SessionID == "" {
 		q.SessionID = "agent:" + q.AgentID + ":task:" + q.ID
@@ -82,6 +82,11 @@ func (s *Service) request(ctx context.Context, params protocol.TasksSubmitParams
 	}
 	if strings.TrimSpace(q.Input) == "" {
 		return q, detailed(protocol.DetailInvalidParams, "input is blank; say what the agent is to do")
+	}
+	if q.Model != "" && s.CheckModel != nil {
+		if err := s.CheckModel(q.Model); err != nil {
+			return q, detailed(protocol.DetailInvalidParams, "%s", err)
+		}
 	}
 	var err error
 	if parent, ok := params.ParentTaskID.Get(); ok {

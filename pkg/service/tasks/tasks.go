@@ -53,7 +53,9 @@ type Config struct {
 	Emitter wire.Emitter
 	Log     *slog.Logger
 	// DefaultAgentID does what names no agent and no session.
-	DefaultAgentID string
+	DefaultAgentID func() string
+	// CheckModel tells, for people, why a model cannot be asked; nil takes any.
+	CheckModel func(name string) error
 }
 
 // Service implements protocol.TasksService. It is safe for concurrent use.
@@ -69,7 +71,7 @@ var _ protocol.TasksService = (*Service)(nil)
 
 // New returns the service.
 func New(cfg Config) (*Service, error) {
-	if cfg.Transport == nil || cfg.Engine == nil || cfg.Sessions == nil || cfg.Emitter == nil || cfg.DefaultAgentID == "" {
+	if cfg.Transport == nil || cfg.Engine == nil || cfg.Sessions == nil || cfg.Emitter == nil || cfg.DefaultAgentID == nil {
 		return nil, errors.New("tasks: transport, engine, sessions, emitter and default agent are required")
 	}
 	if cfg.Log == nil {

@@ -78,7 +78,7 @@ func newRoom(t testing.TB, change ...func(*durable.Config)) *room {
 		return []transport.AgentInfo{{ID: "main", Name: "Assistant", Capabilities: []string{"chat"}}}, nil
 	}})
 	require.NoError(t, err)
-	r.Service, err = New(Config{Transport: way, Engine: engine, Sessions: sess, Agents: only{}, Emitter: r, DefaultAgentID: "main"})
+	r.Service, err = New(Config{Transport: way, Engine: engine, Sessions: sess, Agents: only{}, Emitter: r, DefaultAgentID: func() string { return "main" }})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		r.Close()

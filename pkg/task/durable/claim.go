@@ -92,7 +92,7 @@ func (e *Engine) choose(o *task.ClaimOpts) (*entry, <-chan struct{}, error) {
 	if !ok {
 		return nil, nil, errNotOpen
 	}
-	if e.claimableLocked(en) && e.roomLocked(en) {
+	if e.claimableLocked(en) && (o.Overtake || e.roomLocked(en)) {
 		e.takeLocked(en)
 		return en, nil, nil
 	}
