@@ -141,6 +141,7 @@ func (a *App) printImport(r importer.Report) error {
 		}
 	}
 	list("config keys taken over", r.ConfigTaken)
+	list("of these without effect here, yet", r.ConfigKept)
 	list("config keys that this gateway does not know", r.ConfigUnknown)
 	for _, k := range r.ConfigRefused {
 		a.out.printf("config key left out: %s: %s\n", clean(k.Key), clean(k.Reason))

@@ -35,7 +35,7 @@ func (i *importer) translate(name string, raw []byte) error {
 		i.report.add(KindConfig, name, VerdictSkipped, "%v", err)
 		return nil
 	}
-	i.report.ConfigTaken, i.report.ConfigUnknown = t.Taken, t.Unknown
+	i.report.ConfigTaken, i.report.ConfigKept, i.report.ConfigUnknown = t.Taken, t.Kept, t.Unknown
 	for _, r := range t.Refused {
 		i.report.ConfigRefused = append(i.report.ConfigRefused, RefusedKey(r))
 	}

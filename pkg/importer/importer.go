@@ -94,8 +94,9 @@ type Report struct {
 	BrokenLines  int `json:"brokenLines"`
 	// Problems names the first broken lines and files, at most 20.
 	Problems []string `json:"problems,omitempty"`
-	// Config tells of the keys.
+	// Config tells of the keys; those that are kept have no effect here.
 	ConfigTaken   []string     `json:"configTaken,omitempty"`
+	ConfigKept    []string     `json:"configKept,omitempty"`
 	ConfigUnknown []string     `json:"configUnknown,omitempty"`
 	ConfigRefused []RefusedKey `json:"configRefused,omitempty"`
 }

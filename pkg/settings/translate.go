@@ -19,8 +19,9 @@ import (
 type Translation struct {
 	// JSON is a config that Load accepts; empty when nothing was taken.
 	JSON []byte
-	// Taken are the keys that it has, Unknown those that this gateway does not know.
-	Taken, Unknown []string
+	// Taken are the keys that it has, Kept those of them that have no effect here,
+	// Unknown those that this gateway does not know.
+	Taken, Kept, Unknown []string
 	// Refused are keys with the reason why their value was left out.
 	Refused []Refused
 }
@@ -80,7 +81,15 @@ func (t *Translation) split(path string, doc, schema map[string]any, leaves *[]l
 		switch {
 		case full == providersKey || full == agentsKey || full == modelKey: // see models
 		case !ok:
-			t.Unknown = append(t.Unknown, printable(full))
+			row, below := foreignAt(full)
+			switch {
+			case row != nil:
+				*leaves = append(*leaves, leaf{full, doc[key]})
+			case below && isObject:
+				t.split(full, value, nil, leaves)
+			default:
+				t.Unknown = append(t.Unknown, printable(full))
+			}
 		case isObject && known["properties"] != nil:
 			t.split(full, value, known, leaves)
 		default:
@@ -158,6 +167,9 @@ func (t *Translation) fit(leaves []leaf) error {
 			}
 			config, grew = next, true
 			t.Taken = append(t.Taken, l.key)
+			if row, _ := foreignAt(l.key); row != nil {
+				t.Kept = append(t.Kept, l.key)
+			}
 		}
 		leaves = left
 	}
@@ -170,6 +182,7 @@ func (t *Translation) fit(leaves []leaf) error {
 		t.refuse(modelKey, "no model of a provider that is taken over is chosen; until one is, the gateway's fixed replies answer")
 	}
 	slices.Sort(t.Taken)
+	slices.Sort(t.Kept)
 	t.JSON, err = json.MarshalIndent(config, "", "  ")
 	t.JSON = append(t.JSON, '\n')
 	return err

@@ -29,6 +29,8 @@ func TestTranslate(t *testing.T) {
 		"a value of another type":      {raw: `{gateway: {port: "many"}}`, refused: []string{"gateway.port"}},
 		"a value where a group stands": {raw: `{gateway: 7}`, refused: []string{"gateway"}},
 		"unknown keys and groups":      {raw: `{retired: {x: {token: "a"}}, gateway: {retired: "local", gone: {mode: "hot"}}}`, unknown: []string{"retired", "gateway.retired", "gateway.gone"}},
+		"kept without effect":          {raw: `{hooks: {enabled: true, token: "t"}, tools: {web: {fetch: true}, deny: ["x"]}}`, taken: []string{"hooks", "tools.web"}, unknown: []string{"tools.deny"}},
+		"what restricts is not kept":   {raw: `{session: {sendPolicy: {default: "deny"}}}`, refused: []string{"session"}},
 		"nothing":                      {raw: `{}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,12 +60,13 @@ func TestTranslate(t *testing.T) {
     list: [{id: "Ops", name: "Ops", model: "claude/c", tools: {profile: "full"}, identity: {name: "Otto", vibe: "x"}}, {id: "two", model: {primary: "another/z", fallbacks: []}}, {name: "nobody"}] } }`))
 		require.NoError(t, err)
 		require.Equal(t, []string{
-			"agents.defaults.maxConcurrent", "agents.defaults.model.fallbacks", "agents.defaults.model.primary", "agents.defaults.timeoutSeconds", "agents.defaults.workspace",
-			"agents.list", "models.mode", "models.providers.another", "models.providers.ollama",
+			"agents.defaults.heartbeat", "agents.defaults.maxConcurrent", "agents.defaults.model.fallbacks", "agents.defaults.model.primary", "agents.defaults.timeoutSeconds", "agents.defaults.workspace",
+			"agents.list", "models.bedrockDiscovery", "models.mode", "models.providers.another", "models.providers.ollama",
 		}, got.Taken)
 		require.ElementsMatch(t, []string{
-			"models.bedrockDiscovery", "models.providers.Ollama.authHeader", "models.providers.Ollama.models[0].compat", "agents.defaults.heartbeat", "agents.list[0].tools", "agents.list[0].identity.vibe",
+			"models.providers.Ollama.authHeader", "models.providers.Ollama.models[0].compat", "agents.list[0].tools", "agents.list[0].identity.vibe",
 		}, got.Unknown)
+		require.Equal(t, []string{"agents.defaults.heartbeat", "models.bedrockDiscovery"}, got.Kept)
 		var refused []string
 		for _, r := range got.Refused {
 			refused = append(refused, r.Key)
