@@ -54,9 +54,9 @@ func (a *authority) AuthorityChanged(deviceID, role string) {
 	}, protocol.CloseDeviceAuthorityChangedCode, protocol.CloseDeviceAuthorityChanged)
 }
 
-// SecretChanged closes the connections that proved the old secret.
-func (a *authority) SecretChanged() {
-	a.hub.Sever(func(p *wire.Peer) bool { return p.BySecret },
+// SecretChanged closes the connections that proved an earlier secret.
+func (a *authority) SecretChanged(generation uint64) {
+	a.hub.Sever(func(p *wire.Peer) bool { return p.BySecret && p.SecretGeneration < generation },
 		protocol.CloseGatewaySecretChangedCode, protocol.CloseGatewaySecretChanged)
 }
 

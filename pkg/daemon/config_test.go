@@ -17,6 +17,7 @@ import (
 	"github.com/coderclaw/gateway/gen/protocol"
 	"github.com/coderclaw/gateway/pkg/audit"
 	"github.com/coderclaw/gateway/pkg/client"
+	"github.com/coderclaw/gateway/pkg/service/config"
 	"github.com/coderclaw/gateway/pkg/settings"
 	"github.com/coderclaw/gateway/pkg/store"
 	"github.com/coderclaw/gateway/pkg/wire"
@@ -364,4 +365,26 @@ func TestConfigReloadModes(t *testing.T) {
 	require.True(t, errors.As(err, &limited))
 	require.Equal(t, "UNAVAILABLE", limited.Code)
 	require.NotContains(t, h.logs.String(), "restarting in place")
+}
+
+// What was read of the file before a change must not be taken for a later one: that
+// would put the old secret back for a moment.
+func TestTheFileIsNotLookedAtDuringAChange(t *testing.T) {
+	h := open(t, nil)
+	c := h.d.config
+	looked := make(chan struct{})
+	_, outcome, err := c.Write(config.Origin{Action: "test"}, func() (settings.Written, error) {
+		go func() { c.look(); close(looked) }()
+		select {
+		case <-looked:
+			t.Error("the file was looked at while it was being changed")
+		case <-time.After(200 * time.Millisecond):
+		}
+		return c.store.Patch("", []byte(`{ui: {seamColor: "#112233"}}`))
+	})
+	require.NoError(t, err)
+	outcome.Apply()
+	<-looked
+	require.Equal(t, "#112233", c.Settings().UI.SeamColor)
+	h.logged("config changed", 1)
 }

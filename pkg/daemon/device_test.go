@@ -291,6 +291,7 @@ func TestAuthorityEndsTheRoleThatChanged(t *testing.T) {
 		{ConnID: "node", DeviceID: "d", Role: protocol.RoleNode},
 		{ConnID: "other", DeviceID: "e", Role: protocol.RoleOperator},
 		{ConnID: "bare", Role: protocol.RoleOperator, BySecret: true},
+		{ConnID: "fresh", Role: protocol.RoleOperator, BySecret: true, SecretGeneration: 1},
 	}}
 	a := newAuthority()
 	a.hub = hub
@@ -300,8 +301,8 @@ func TestAuthorityEndsTheRoleThatChanged(t *testing.T) {
 	a.AuthorityChanged("d", "")
 	require.Equal(t, []string{"desk", "node"}, hub.severed)
 	hub.severed = nil
-	a.SecretChanged()
-	require.Equal(t, []string{"desk", "bare"}, hub.severed)
+	a.SecretChanged(1)
+	require.Equal(t, []string{"desk", "bare"}, hub.severed, "not who has proved the new one already")
 }
 
 // Two decisions of one connection are both answered before it ends, and one that

@@ -34,6 +34,10 @@ type steward struct {
 	// restarting is closed when the gateway is to restart in place.
 	restarting chan struct{}
 
+	// writing is held from the look at the file, or the change of it, until that is
+	// taken note of: what was read before a change must not undo it. It is taken before mu.
+	writing sync.Mutex
+
 	mu sync.Mutex // guards the fields below and the note of a probation; not held while a change is put into effect, except one of models and agents, which is memory and folders
 	// base is what this life began with, doc what was last accepted, and good the last
 	// accepted one that differs from base in nothing that takes a restart.
@@ -227,6 +231,16 @@ func (c *steward) passTrial() {
 
 // look reads the file after somebody else may have changed it.
 func (c *steward) look() {
+	if apply := c.lookOnce(); apply != nil {
+		apply()
+	}
+}
+
+// lookOnce returns what puts the change of the file into effect, nil when there is
+// nothing to do.
+func (c *steward) lookOnce() func() {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	doc, err := c.store.Read()
 	if err != nil {
 		doc = &settings.Document{Path: c.src.Path, Exists: true, Digest: err.Error(), Issues: []settings.Issue{{Message: err.Error()}}}
@@ -244,25 +258,25 @@ func (c *steward) look() {
 	}
 	c.mu.Unlock()
 	if same {
-		return
+		return nil
 	}
 	if doc.Settings == nil {
 		c.putAside(before)
 		c.log.Error("config change refused; the gateway goes on as it was", "config", c.src.Path, "faults", doc.Err().Error())
 		c.d.audit.Note(audit.Record{Action: audit.ActionConfigWrite, Decision: audit.Refused, Actor: "file", Reason: fmt.Sprintf("edit: %d faults", len(doc.Issues))})
 		c.d.health.Want()
-		return
+		return nil
 	}
 	if c.Settings().Gateway.Reload.Mode == settings.ReloadOff && doc.Settings.Gateway.Reload.Mode == settings.ReloadOff {
 		c.log.Info("config changed; gateway.reload.mode is off, so the next start takes it up")
-		return
+		return nil
 	}
 	if before.Hash != doc.Hash {
 		c.putAside(before)
 	}
-	outcome := c.Changed(settings.Written{Before: before, After: doc}, config.Origin{Action: "edit", By: "file"})
+	outcome := c.changed(settings.Written{Before: before, After: doc}, config.Origin{Action: "edit", By: "file"})
 	c.d.audit.Note(audit.Record{Action: audit.ActionConfigWrite, Decision: audit.Allowed, Actor: "file", Reason: "edit: " + strings.Join(settings.ChangedKeys(before, doc), ", ")})
-	outcome.Apply()
+	return outcome.Apply
 }
 
 // putAside makes a text that somebody else has overwritten a version to go back to.
@@ -281,8 +295,20 @@ func (c *steward) putAside(before *settings.Document) {
 	}
 }
 
-// Changed meets config.Steward.
-func (c *steward) Changed(w settings.Written, from config.Origin) config.Outcome {
+// Write meets config.Steward.
+func (c *steward) Write(from config.Origin, write func() (settings.Written, error)) (settings.Written, config.Outcome, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	w, err := write()
+	if err != nil || w.Before.Hash == w.After.Hash && !from.Restart {
+		return w, config.Outcome{Mode: config.ModeNone}, err
+	}
+	return w, c.changed(w, from), nil
+}
+
+// changed takes note of a change and says what will come of it. The caller holds
+// writing.
+func (c *steward) changed(w settings.Written, from config.Origin) config.Outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	after := w.After

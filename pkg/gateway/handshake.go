@@ -180,7 +180,7 @@ func newPeer(connID string, params protocol.ConnectParams, grant identity.Grant)
 			Platform: client.Platform, DeviceFamily: client.DeviceFamily.V,
 			ModelIdentifier: client.ModelIdentifier.V, Mode: string(client.Mode), InstanceID: client.InstanceID.V,
 		},
-		DeviceID: grant.DeviceID, Principal: grant.Principal, BySecret: grant.BySecret,
+		DeviceID: grant.DeviceID, Principal: grant.Principal, BySecret: grant.BySecret, SecretGeneration: grant.SecretGeneration,
 		RemoteIP: grant.ClientIP, Local: grant.Local, ConnectedAt: time.Now(),
 	}
 }

@@ -206,8 +206,8 @@ func (c *claim) silent() bool { return c.origin.local && c.proof.bySecret }
 func (c *claim) grant(principal string) Grant {
 	return Grant{
 		Role: c.role, Scopes: c.scopes, DeviceID: c.deviceID, Principal: principal,
-		ClientIP: c.clientIP, Local: c.origin.local, BySecret: c.proof.bySecret,
-		taken: c.taken, generation: c.proof.generation, rules: c.door.rules,
+		ClientIP: c.clientIP, Local: c.origin.local, BySecret: c.proof.bySecret, SecretGeneration: c.proof.generation,
+		taken: c.taken, rules: c.door.rules,
 	}
 }
 

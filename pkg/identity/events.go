@@ -32,8 +32,9 @@ type Events interface {
 	// any role when role is empty, hold what is no longer theirs: close them.
 	AuthorityChanged(deviceID, role string)
 	// SecretChanged says that the shared secret is another one: close the
-	// connections that proved the old one (Grant.BySecret).
-	SecretChanged()
+	// connections that proved an earlier generation of it. Some have proved the new
+	// one by then.
+	SecretChanged(generation uint64)
 	// NodePairRequested says that a node on the older list waits for a person; told
 	// once for each request.
 	NodePairRequested(p PendingNode)
@@ -56,7 +57,7 @@ type quiet struct{}
 func (quiet) PairRequested(Pending)                       {}
 func (quiet) PairResolved(Pending, string, int64)         {}
 func (quiet) AuthorityChanged(string, string)             {}
-func (quiet) SecretChanged()                              {}
+func (quiet) SecretChanged(uint64)                        {}
 func (quiet) NodePairRequested(PendingNode)               {}
 func (quiet) NodePairResolved(PendingNode, string, int64) {}
 func (quiet) AppendIn(*store.Tx, audit.Record) error      { return nil }
@@ -98,7 +99,7 @@ func (g *Guard) Holds(grant Grant) (bool, error) {
 	if g.taken.Load() == grant.taken {
 		return true, nil
 	}
-	if grant.BySecret && g.secret.Load().generation != grant.generation {
+	if grant.BySecret && g.secret.Load().generation != grant.SecretGeneration {
 		return false, nil
 	}
 	if grant.DeviceID == "" {
@@ -142,7 +143,7 @@ func (g *Guard) SetSecret(ctx context.Context, secret settings.Secret) error {
 	next.generation = old.generation + 1
 	g.secret.Store(next)
 	g.took()
-	g.events.SecretChanged()
+	g.events.SecretChanged(next.generation)
 	record := audit.Record{At: time.Now().UnixMilli(), Action: audit.ActionSecretChange, Decision: audit.Allowed, Actor: actorLocal}
 	if err := g.db.Update(ctx, func(tx *store.Tx) error { return g.audit.AppendIn(tx, record) }); err != nil {
 		return err

@@ -184,6 +184,9 @@ type Grant struct {
 	Principal string
 	// BySecret reports whether this connect proved the shared secret.
 	BySecret bool
+	// SecretGeneration tells which secret that was: it grows with each that replaces
+	// another while the gateway runs.
+	SecretGeneration uint64
 	// Platform is the kind of machine that was approved for the device: ios, android,
 	// macos, windows, linux or unknown. Empty without a device.
 	Platform string
@@ -196,9 +199,9 @@ type Grant struct {
 	Auth wire.Opt[protocol.HelloAuth]
 
 	// What Holds looks up again: how much was taken back before this connect began,
-	// and the generation of the secret or the hash of the token that it leaves with.
-	taken, generation uint64
-	tokenHash         string
+	// and the hash of the token that it leaves with.
+	taken     uint64
+	tokenHash string
 	// rules counts how often the door became stricter before this connect.
 	rules uint64
 }

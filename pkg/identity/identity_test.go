@@ -72,7 +72,7 @@ func (s *spy) PairResolved(p Pending, decision string, _ int64) {
 	s.add("%s %s %v silent=%v", decision, p.Role, p.Scopes, p.Silent)
 }
 func (s *spy) AuthorityChanged(deviceID, role string) { s.add("changed %s %q", deviceID[:4], role) }
-func (s *spy) SecretChanged()                         { s.add("secret") }
+func (s *spy) SecretChanged(generation uint64)        { s.add("secret %d", generation) }
 func (s *spy) NodePairRequested(p PendingNode)        { s.add("node requested %s", p.NodeID) }
 func (s *spy) NodePairResolved(p PendingNode, decision string, _ int64) {
 	s.add("node %s %s", decision, p.NodeID)

@@ -252,7 +252,7 @@ func TestSetSecret(t *testing.T) {
 		require.NoError(t, f.SetSecret(context.Background(), settings.NewSecret(testToken)))
 		require.Empty(t, f.told.take(), "the same again changes nothing")
 		require.NoError(t, f.SetSecret(context.Background(), settings.NewSecret("another")))
-		require.Equal(t, []string{"secret"}, f.told.take())
+		require.Equal(t, []string{"secret 1"}, f.told.take())
 		require.False(t, f.isSecret(testToken))
 		require.True(t, f.isSecret("another"))
 		require.Equal(t, mismatchText, f.refusal(t, attempt()).Err.Message)

@@ -25,6 +25,9 @@ type Peer struct {
 	// BySecret reports whether this connection proved the gateway's shared secret; a
 	// device token is not it.
 	BySecret bool
+	// SecretGeneration tells which secret that was: it grows with each that replaces
+	// another.
+	SecretGeneration uint64
 	// RemoteIP is the client's address for people to read; empty when local.
 	RemoteIP string
 	// Local reports whether the peer connected directly from this host.

@@ -6,7 +6,7 @@ var identityDefences = []defence{
 	{"3 scopes without a device", "connect.go", "c.scopes = []string{}\n\tswitch", "switch", "TestConnectWithoutDevice"},
 	{"4 scopes that nobody asked for", "connect.go", `c.scopes = grantable(c.role, p.Scopes)`, "c.scopes = grantable(c.role, p.Scopes)\n\tif len(p.Scopes) == 0 {\n\t\tc.scopes = grantable(c.role, []string{protocol.ScopeOperatorAdmin})\n\t}", "TestConnectWithoutScopesHasNone"},
 	{"5 the old secret after a rotation", "events.go", `g.secret.Store(next)`, `_ = next`, "TestSetSecret"},
-	{"5 connections of the old secret", "events.go", `g.events.SecretChanged()`, ``, "TestSetSecret"},
+	{"5 connections of the old secret", "events.go", `g.events.SecretChanged(next.generation)`, ``, "TestSetSecret"},
 	{"5 grants of the old secret", "events.go", `next.generation = old.generation + 1`, ``, "TestSetSecret"},
 	{"6 words that are no secret", "secret.go", `settings.CheckToken(text); err != nil {`, `settings.CheckToken(text); err != nil && false {`, "TestNewRefuses"},
 	{"9 guesses on this host", "limit.go", `if !t.lockedLocked(now, l.limits) {`, `if !t.lockedLocked(now, l.limits) || s.from == fromLocal {`, "TestLockout"},

@@ -65,8 +65,10 @@ type Outcome struct {
 
 // Steward keeps the running gateway and the file in step.
 type Steward interface {
-	// Changed takes note of a write and says what will come of it.
-	Changed(w settings.Written, from Origin) Outcome
+	// Write performs a change of the file, takes note of it and says what will come
+	// of it. Nothing else of the gateway looks at the file meanwhile. The error is that
+	// of write; a write that changed nothing comes to nothing.
+	Write(from Origin, write func() (settings.Written, error)) (settings.Written, Outcome, error)
 	// Warnings lists what is no fault of the file but should be known.
 	Warnings() []settings.Issue
 }

@@ -27,12 +27,16 @@ type fakeSteward struct {
 	outcome Outcome
 }
 
-func (f *fakeSteward) Changed(_ settings.Written, from Origin) Outcome {
+func (f *fakeSteward) Write(from Origin, write func() (settings.Written, error)) (settings.Written, Outcome, error) {
+	w, err := write()
+	if err != nil || w.Before.Hash == w.After.Hash && !from.Restart {
+		return w, Outcome{Mode: ModeNone}, err
+	}
 	f.changed = append(f.changed, from)
 	o := f.outcome
 	o.Delay = from.Delay
 	o.Apply = func() { f.applied++ }
-	return o
+	return w, o, nil
 }
 
 func (f *fakeSteward) Warnings() []settings.Issue {

@@ -81,7 +81,7 @@ func (s *Service) effective(ctx context.Context, peer *wire.Peer, method string,
 // write performs a change, records it, and has it put into effect behind the
 // answer: a change of the secret closes the connection that asked for it.
 func (s *Service) write(ctx context.Context, peer *wire.Peer, from Origin, raw string, base wire.Opt[string], write func(string, []byte) (settings.Written, error)) (settings.Written, Outcome, error) {
-	w, err := write(base.Or(""), []byte(raw))
+	w, outcome, err := s.c.Steward.Write(from, func() (settings.Written, error) { return write(base.Or(""), []byte(raw)) })
 	record := audit.Record{
 		Action: audit.ActionConfigWrite, Decision: audit.Allowed, Actor: from.By, Client: from.Client,
 		Address: peer.RemoteIP, Role: peer.Role, ConnID: peer.ConnID, Reason: from.Action,
@@ -96,9 +96,8 @@ func (s *Service) write(ctx context.Context, peer *wire.Peer, from Origin, raw s
 		return w, Outcome{}, refused
 	}
 	if w.Before.Hash == w.After.Hash && !from.Restart {
-		return w, Outcome{Mode: ModeNone}, nil
+		return w, outcome, nil
 	}
-	outcome := s.c.Steward.Changed(w, from) // at once, before the watch of the file sees it
 	record.Reason = fmt.Sprintf("%s: %s", from.Action, strings.Join(changedKeys(w), ", "))
 	if err := s.c.Audit.Append(ctx, record); err != nil {
 		// The file is written; to say otherwise would be worse than a gap in the record.
