@@ -145,7 +145,8 @@ func (g *Guard) SetSecret(ctx context.Context, secret settings.Secret) error {
 	g.took()
 	g.events.SecretChanged(next.generation)
 	record := audit.Record{At: time.Now().UnixMilli(), Action: audit.ActionSecretChange, Decision: audit.Allowed, Actor: actorLocal}
-	if err := g.db.Update(ctx, func(tx *store.Tx) error { return g.audit.AppendIn(tx, record) }); err != nil {
+	// It is in force: a gateway that stops now records it all the same.
+	if err := g.db.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return g.audit.AppendIn(tx, record) }); err != nil {
 		return err
 	}
 	g.log.Info("shared secret replaced")
