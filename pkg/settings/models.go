@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/invopop/jsonschema"
 )
 
 // The words and limits of models and agents.
@@ -118,23 +116,6 @@ type ModelChoice struct {
 }
 
 var choiceType = reflect.TypeFor[ModelChoice]()
-
-// choiceSchema is the schema of a ModelChoice.
-func choiceSchema() *jsonschema.Schema {
-	properties := jsonschema.NewProperties()
-	for i := range choiceType.NumField() {
-		f := choiceType.Field(i)
-		s := &jsonschema.Schema{Type: "string", Description: f.Tag.Get("jsonschema_description")}
-		if f.Type.Kind() == reflect.Slice {
-			s.Type, s.Items = "array", &jsonschema.Schema{Type: "string"}
-		}
-		properties.Set(f.Tag.Get("json"), s)
-	}
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
-		{Type: "string"},
-		{Type: "object", Properties: properties, AdditionalProperties: jsonschema.FalseSchema},
-	}}
-}
 
 // Find returns what is configured of a model.
 func (p Provider) Find(id string) (Model, bool) {

@@ -8,7 +8,9 @@ import (
 )
 
 // Schema returns the JSON Schema (draft 2020-12) of coderclaw.json, reflected from
-// the struct tree. Every object is closed and no key is required.
+// the struct tree. Every object is closed and no key is required. It is the schema of
+// what config.get shows, so that a form can be made of it: a file may also write a
+// ModelChoice as its name alone, which no form of the original's clients can edit.
 func Schema() []byte {
 	r := jsonschema.Reflector{
 		Anonymous:                  true,
@@ -17,9 +19,6 @@ func Schema() []byte {
 		Mapper: func(t reflect.Type) *jsonschema.Schema {
 			if t == reflect.TypeFor[Secret]() {
 				return &jsonschema.Schema{Type: "string", WriteOnly: true}
-			}
-			if t == choiceType {
-				return choiceSchema()
 			}
 			return nil
 		},

@@ -477,10 +477,10 @@ async function configTab(page, app) {
     phase = "restart";
     const { sockets } = app.watcher;
     await page.locator(".config-nav__item", { hasText: "All Settings" }).click();
-    await page.locator(".cfg-field", { hasText: "may wait for one slow client" }).locator("input").fill("8388608");
+    await page.locator(".cfg-field", { hasText: "Path of tailscaled's socket" }).locator("input").fill("/nowhere/tailscaled.sock");
     await page.getByRole("button", { name: "Apply", exact: true }).click();
     await app.reconnected(sockets);
-    must((await gateway.ask("config", "get", "gateway.maxBufferedBytes")).includes("8388608"), "our config does not have it");
+    must((await gateway.ask("config", "get", "gateway.tailscale.socket")).includes("/nowhere"), "our config does not have it");
     await until("no faults", async () => (await app.faults()).length === 0);
     phase = "";
   });
