@@ -76,6 +76,8 @@ type Model struct {
 	// ContextWindow is in tokens; 0 means unknown.
 	ContextWindow int64
 	Reasoning     bool
+	// Input is what it takes, text and image; empty means that nobody said.
+	Input []string
 }
 
 // Turn is what a backend needs to produce one reply.

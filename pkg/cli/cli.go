@@ -145,6 +145,7 @@ func (a *App) build() *cli.App {
 			a.sessionsCommand(),
 			a.usageCommand(),
 			a.agentsCommand(),
+			a.modelsCommand(),
 			a.tasksCommand(),
 			a.healthCommand(),
 			a.statusCommand(),

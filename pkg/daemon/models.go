@@ -85,12 +85,8 @@ func (d *Daemon) closeModels() error {
 // configured is what the settings say of models, as the port has it.
 func configured(list []settings.Model) (out []providers.Model) {
 	for _, m := range list {
-		takesImages := len(m.Input) == 0
-		for _, kind := range m.Input {
-			takesImages = takesImages || kind == settings.InputImage
-		}
 		out = append(out, providers.Model{
-			ID: m.ID, Name: m.Name, ContextWindow: m.ContextWindow, MaxTokens: m.MaxTokens, Reasoning: m.Reasoning, NoImages: !takesImages,
+			ID: m.ID, Name: m.Name, ContextWindow: m.ContextWindow, MaxTokens: m.MaxTokens, Reasoning: m.Reasoning, Input: m.Input,
 		})
 	}
 	return out

@@ -29,9 +29,14 @@ type Model struct {
 	// ContextWindow and MaxTokens are in tokens; 0 means unknown, and no bound.
 	ContextWindow, MaxTokens int64
 	Reasoning                bool
-	// NoImages says that the model takes no images.
-	NoImages bool
+	// Input is what the model takes: text, image. Empty means everything.
+	Input []string
 }
+
+// InputImage is the word for images in a Model's Input.
+const InputImage = "image"
+
+func (m Model) takesImages() bool { return len(m.Input) == 0 || slices.Contains(m.Input, InputImage) }
 
 // Provider is one provider with what is configured of its models.
 type Provider struct {
@@ -173,7 +178,7 @@ func (s *Set) Run(ctx context.Context, turn agent.Turn, emit func(agent.Event)) 
 	p := s.providers[choice.Provider]
 	m, _ := p.find(choice.Model)
 	turn.Model, turn.MaxTokens = choice.Model, m.MaxTokens
-	if m.NoImages {
+	if !m.takesImages() {
 		turn.Messages = withoutImages(turn.Messages)
 	}
 	return p.Backend.Run(ctx, turn, emit)
@@ -238,7 +243,7 @@ func (s *Set) describe(provider, id string, m agent.Model) agent.Model {
 	known, ok := p.find(id)
 	m.ID = id
 	if ok {
-		m.Reasoning = known.Reasoning
+		m.Reasoning, m.Input = known.Reasoning, known.Input
 	}
 	if known.Name != "" {
 		m.Name = known.Name

@@ -55,7 +55,7 @@ func newSet(t *testing.T, one, two *service, edit ...func(*Config)) *Set {
 	t.Helper()
 	cfg := Config{
 		Providers: []Provider{
-			{ID: "one", Backend: one, Models: []Model{{ID: "a", Name: "A", ContextWindow: 9000, MaxTokens: 7, Reasoning: true, NoImages: true}}},
+			{ID: "one", Backend: one, Models: []Model{{ID: "a", Name: "A", ContextWindow: 9000, MaxTokens: 7, Reasoning: true, Input: []string{"text"}}}},
 			{ID: "two", Backend: two, Models: []Model{{ID: "org/b", ContextWindow: 100}}},
 		},
 		Default: "one/a", ContextTokens: 1000, Resolve: resolve, Listed: true,
@@ -140,7 +140,7 @@ func TestModelsOfAll(t *testing.T) {
 	require.Equal(t, []string{"one/a 1000", "two/org/b 100"}, ids(newSet(t, one, two, func(c *Config) { c.Listed = false })))
 	models, err := newSet(t, one, two).Models(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, agent.Model{ID: "a", Name: "A", Provider: "one", ContextWindow: 1000, Reasoning: true}, models[0])
+	require.Equal(t, agent.Model{ID: "a", Name: "A", Provider: "one", ContextWindow: 1000, Reasoning: true, Input: []string{"text"}}, models[0])
 	bare := func(c *Config) { c.Providers, c.Default = []Provider{{ID: "two", Backend: two}}, "two/" }
 	_, err = newSet(t, one, two, bare).Models(t.Context())
 	require.ErrorContains(t, err, "down")

@@ -132,6 +132,9 @@ func choices(found []agent.Model) []protocol.ModelChoice {
 		if m.Reasoning {
 			choice.Reasoning = wire.Some(true)
 		}
+		if len(m.Input) > 0 {
+			choice.Input = m.Input
+		}
 		out = append(out, choice)
 	}
 	slices.SortStableFunc(out, func(a, b protocol.ModelChoice) int {

@@ -50,7 +50,7 @@ func list(ctx context.Context, s *Service) (string, error) {
 func TestModelsList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &fakeCatalogue{models: []agent.Model{
-			{ID: "z", Name: "Zeta", Provider: "openai", ContextWindow: 8192, Reasoning: true},
+			{ID: "z", Name: "Zeta", Provider: "openai", ContextWindow: 8192, Reasoning: true, Input: []string{"text", "image"}},
 			{ID: "a", Provider: "openai"},
 			{ID: "", Name: "nameless", Provider: "openai"},
 			{ID: "builtin", Name: "Built-in", Provider: "builtin"},
@@ -59,7 +59,7 @@ func TestModelsList(t *testing.T) {
 		require.NoError(t, err)
 		require.JSONEq(t, `{"models":[
 			{"id":"builtin","name":"Built-in","provider":"builtin"},
-			{"id":"z","name":"Zeta","provider":"openai","contextWindow":8192,"reasoning":true},
+			{"id":"z","name":"Zeta","provider":"openai","contextWindow":8192,"reasoning":true,"input":["text","image"]},
 			{"id":"a","name":"a","provider":"openai"}
 		]}`, got)
 	})
