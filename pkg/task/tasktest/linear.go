@@ -121,35 +121,38 @@ func linearizable(k *kit) {
 		history = append(history, porcupine.Operation{ClientId: client, Input: in, Output: out, Call: at, Return: end})
 		return out
 	}
+	// claim returns nil when nothing was leased in time, or the task has ended.
+	claim := func(client int, id string, deadline bool) task.Lease {
+		ctx, cancel := context.WithTimeout(k.ctx, 20*time.Millisecond)
+		defer cancel()
+		at := clock.Add(1)
+		l, err := k.Claim(ctx, task.ClaimOpts{Worker: fmt.Sprint(client), TaskID: id})
+		out := answer{}
+		switch {
+		case err == nil:
+			out.epoch = l.Epoch()
+		case errors.Is(err, task.ErrTerminal):
+			l, out.err = nil, task.ErrTerminal
+		default:
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		history = append(history, porcupine.Operation{ClientId: client, Input: call{id: id, what: "claim", deadline: deadline}, Output: out, Call: at, Return: clock.Add(1)})
+		return l
+	}
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
 			for i := range 4 * tasks {
 				about := made[(i*5+w)%tasks]
 				id, deadline := about.ID, !about.Deadline.IsZero()
-				var l task.Lease
-				claimed := true
-				ctx, cancel := context.WithTimeout(k.ctx, 20*time.Millisecond)
-				at := clock.Add(1)
-				got, err := k.Claim(ctx, task.ClaimOpts{Worker: fmt.Sprint(w), TaskID: id})
-				cancel()
-				out := answer{}
-				switch {
-				case err == nil:
-					l, out.epoch = got, got.Epoch()
-				case errors.Is(err, task.ErrTerminal):
-					out.err = task.ErrTerminal
-				default:
-					claimed = false // nothing was leased in time
-				}
-				if claimed {
-					mu.Lock()
-					history = append(history, porcupine.Operation{ClientId: w, Input: call{id: id, what: "claim", deadline: deadline}, Output: out, Call: at, Return: clock.Add(1)})
-					mu.Unlock()
-				}
-				if l != nil {
+				if l := claim(w, id, deadline); l != nil {
 					if (i+w)%3 != 0 {
 						<-l.Done() // hang until the lease is lost, then go on all the same
+					}
+					if (i+w)%3 == 2 {
+						claim(w, id, deadline) // and by the old lease although there is a new one
 					}
 					if (i+w)%4 != 1 {
 						record(w, call{id: id, what: "complete", epoch: l.Epoch(), deadline: deadline}, func() answer {
