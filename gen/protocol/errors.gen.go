@@ -649,7 +649,7 @@ func Errors() []wire.ErrorInfo {
 		{Kind: wire.KindDetail, Name: "MODEL_UNAVAILABLE",
 			Meaning:   "The model's provider refused or failed; the message carries its words.",
 			Cause:     "No such server, a wrong key, an unknown model, or the provider's own trouble.",
-			Fix:       "Check models.providers in the configuration or OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, then: `coderclaw call models.list`",
+			Fix:       "Check models.providers in the configuration or OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, then: `coderclaw models`",
 			Retryable: true,
 			Error:     "UNAVAILABLE",
 			NextStep:  "check_model_configuration",

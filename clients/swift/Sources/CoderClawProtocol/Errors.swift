@@ -589,7 +589,7 @@ extension GatewayErrorInfo {
             name: "MODEL_UNAVAILABLE",
             meaning: "The model's provider refused or failed; the message carries its words.",
             cause: "No such server, a wrong key, an unknown model, or the provider's own trouble.",
-            fix: "Check models.providers in the configuration or OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, then: `coderclaw call models.list`",
+            fix: "Check models.providers in the configuration or OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL, then: `coderclaw models`",
             isRetryable: true,
             error: "UNAVAILABLE", nextStep: "check_model_configuration", closeCode: nil
         ),
